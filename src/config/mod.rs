@@ -1,0 +1,184 @@
+//! What the program relies on: immutable, checked settings, one struct for each part.
+//!
+//! [`flags`] holds what the user typed; [`Config`] is what comes out of it once, at the start.
+//! Nothing here knows sockets or tasks, and nothing else reads flags or environment variables.
+
+pub mod flags;
+pub mod routes;
+pub mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::proto::route::{LegacyRoutes, PathPattern};
+pub use routes::{EventIds, LateJoin, OnUpstreamDown, RouteSettings, RouteTable};
+
+/// Everything that was configured, checked as a whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the event-producing service is and how it is reached.
+    pub upstream: UpstreamConfig,
+    /// The listener for clients and its limits.
+    pub server: ServerConfig,
+    /// The rewriting of legacy routes (spec 3).
+    pub legacy: LegacyConfig,
+    /// What counts as a session and what tells sessions apart (spec 4.1, 4.2).
+    pub sessions: SessionsConfig,
+    /// Settings that may differ by path: the first matching pattern wins.
+    pub routes: RouteTable,
+    /// The admin listener (spec 10.1).
+    pub admin: AdminConfig,
+    /// The form of log lines (spec 10.2).
+    pub log: LogConfig,
+}
+
+/// Where the upstream is and how it is reached.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// The only place that ssecar ever connects to (spec 3.3).
+    pub target: UpstreamTarget,
+    /// A PEM file of certificate authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether requests carry the client's `Host` or the upstream's own name.
+    pub host_header: HostHeader,
+    /// The longest wait for a TCP, TLS or unix-socket connection.
+    pub connect_timeout: Duration,
+    /// The longest wait for a response head, from the last progress of the request body (504 after it).
+    pub response_timeout: Duration,
+    /// How many idle connections the pool keeps.
+    pub pool_idle_max: usize,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+}
+
+/// A parsed `--upstream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTarget {
+    /// How to connect.
+    pub transport: Transport,
+    /// `host[:port]` for the `Host` header where the client's is not kept; `localhost` for a unix socket.
+    pub authority: http::uri::Authority,
+    /// A path put before every forwarded path: empty, or `/base` without a slash at its end.
+    pub base_path: String,
+}
+
+/// How bytes get to the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// `http://HOST:PORT`
+    Tcp {
+        /// A name or an IP address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `https://HOST:PORT`
+    Tls {
+        /// A name or an IP address, without brackets; the certificate must be for it.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `unix:/path/to/socket`
+    Unix {
+        /// The socket's path.
+        path: PathBuf,
+    },
+}
+
+/// Which `Host` the upstream sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The client's own: the default, as if ssecar were not there.
+    Client,
+    /// The authority of `--upstream`.
+    Upstream,
+}
+
+/// The listener for clients and its limits (spec 9.1).
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Peers whose forwarding headers are believed (spec 3.2).
+    pub trusted_proxies: Vec<IpNet>,
+    /// The most clients that read event streams at once.
+    pub clients_max: usize,
+    /// The largest request head, in bytes.
+    pub head_bytes_max: usize,
+    /// The most header fields in a request.
+    pub header_count_max: usize,
+    /// The longest time for a request head to arrive, idle keep-alive included.
+    pub head_timeout: Duration,
+    /// The time that stopping may take (spec 11).
+    pub drain: Duration,
+}
+
+/// The rewriting of legacy routes.
+#[derive(Debug, Clone)]
+pub struct LegacyConfig {
+    /// The patterns and the prefix.
+    pub routes: LegacyRoutes,
+    /// What happens to a request that matches.
+    pub mode: LegacyMode,
+    /// The date for the `Sunset` header (RFC 8594).
+    pub sunset: Option<std::time::SystemTime>,
+}
+
+/// What happens to a request for a legacy route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegacyMode {
+    /// Served as its twin.
+    Rewrite,
+    /// Answered 308 with the twin's address.
+    Redirect,
+    /// Answered 410.
+    Gone,
+}
+
+/// What counts as a session, and what tells sessions apart.
+#[derive(Debug, Clone)]
+pub struct SessionsConfig {
+    /// Paths that are event streams whatever `Accept` says.
+    pub sse_paths: Vec<PathPattern>,
+    /// Headers that never matter to the upstream, beside the built-in list; lower case.
+    pub ignored_headers: Vec<http::HeaderName>,
+    /// Headers that do matter, although the built-in list says that they don't; lower case.
+    pub key_headers: Vec<http::HeaderName>,
+    /// Headers that hold credentials, beside `Authorization` and `Cookie`.
+    pub credential_headers: Vec<http::HeaderName>,
+    /// Query parameters that hold credentials.
+    pub credential_query: Vec<String>,
+    /// The most sessions at once.
+    pub sessions_max: usize,
+    /// Bytes that all rings together may hold (spec 6.2).
+    pub memory_budget: usize,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where it listens; `None`: not at all.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`, such as `info,ssecar=debug`.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,18 @@
+//! ssecar: a sidecar reverse proxy that makes any service's Server-Sent Events robust.
+//!
+//! The map, in reading order; dependencies point downwards only:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`app`] | wiring: build every part from [`config::Config`], bind, run until told to stop |
+//! | [`server`] | accept, one request: join a session, forward, or refuse; delivery; drain |
+//! | [`admin`] | the second listener: health, state, the page |
+//! | [`session`] | the registry, the task of a session, joining and waking clients |
+//! | [`upstream`] | connections to the upstream, pooled; one open stream |
+//! | [`message`] | rules for HTTP heads: hop-by-hop fields, forwarding headers, session keys, problems |
+//! | [`config`] | flags as typed, and what is made of them |
+//! | [`proto`] | the pure core: no I/O, no clock, no tasks |
+
+pub mod config;
+pub mod message;
+pub mod proto;

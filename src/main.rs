@@ -1,0 +1,2 @@
+//! The `ssecar` command.
+fn main() {}

@@ -1,0 +1,9 @@
+//! Rules for HTTP message heads, as pure functions over the `http` crate's types.
+//!
+//! Knows no socket, no session and no body.
+
+pub mod forwarding;
+pub mod hop_by_hop;
+pub mod negotiation;
+pub mod problem;
+pub mod session_key;

@@ -1,0 +1,588 @@
+//! The event log of one session: the newest events, oldest first, read through cursors (spec 1,
+//! 5.4, 6, 7.1, 7.2).
+//!
+//! Each entry is stored once, as the bytes that clients get; a client costs a [`Cursor`]. The
+//! newest events are the *ring*, kept for replay. Entries before the ring are kept while a
+//! connected client still needs them, within a bound; passing entries are kept only for connected
+//! clients. Asking for an entry that is gone answers so; the log never skips silently.
+//!
+//! Knows nothing of sockets, tasks, wakers or clocks.
+
+mod gap;
+mod opening;
+mod resume;
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use self::opening::Opening;
+use super::encoder::{self, Encoded};
+use super::event_id::{Epoch, EventId, EventIds};
+
+pub use gap::{Gap, GapReason};
+pub use resume::{Joined, LateJoin, Missing};
+
+/// A place in the log: the number of entries of all kinds appended before it.
+pub type Position = u64;
+
+/// What an entry costs in memory beside its bytes; counted where memory is bounded, so that a
+/// stream of tiny entries is bounded too.
+pub const ENTRY_OVERHEAD: usize = 128;
+
+/// Entries beyond the ring before the log asks for a [`Log::trim`].
+const TRIM_SLACK: usize = 32;
+
+/// Bytes, with overhead, beyond the ring before the log asks for a [`Log::trim`].
+const TRIM_SLACK_COST: usize = 64 * 1024;
+
+/// How much a ring keeps (spec 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayLimits {
+    /// Events.
+    pub events: usize,
+    /// Bytes, as encoded.
+    pub bytes: usize,
+}
+
+/// How a log is kept.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The ring.
+    pub replay: ReplayLimits,
+    /// How far a connected client may fall behind, in bytes with [`ENTRY_OVERHEAD`] (spec 7.2).
+    pub client_lag_max: usize,
+    /// Whose ids the entries carry.
+    pub event_ids: EventIds,
+    /// The type of gap notices; `None`: no notices.
+    pub gap_event: Option<String>,
+    /// What the first events are kept for: only [`LateJoin::Opening`] needs them beside the ring.
+    pub late_join: LateJoin,
+}
+
+/// Why a session's stream ended for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The upstream's stream came to its end (spec 8.1).
+    Finished,
+    /// The upstream gave an answer that ends a session (spec 8.7).
+    Refused(u16),
+    /// Failing attempts went on for too long (spec 8.4).
+    GivenUp,
+    /// Nobody came back in time (spec 4.6).
+    Lingered,
+    /// ssecar is stopping (spec 11).
+    Draining,
+    /// An operator ended it, or its task could not go on.
+    Closed,
+}
+
+impl EndReason {
+    /// A short name for logs, metrics and the status event.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Refused(_) => "refused",
+            Self::GivenUp => "given-up",
+            Self::Lingered => "lingered",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A client's place: what it reads next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    next: Position,
+    /// Where the client became live: passing entries before this place are not for it.
+    live_from: Position,
+}
+
+impl Cursor {
+    /// The oldest entry that this client may still need.
+    #[must_use]
+    pub fn next(&self) -> Position {
+        self.next
+    }
+}
+
+/// What a cursor finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The next entries, joined; the cursor has moved behind them.
+    Batch(Bytes),
+    /// Nothing new.
+    UpToDate,
+    /// What came next is gone: the client fell too far behind.
+    Lost,
+    /// Nothing new, and nothing will come.
+    Ended(EndReason),
+}
+
+#[derive(Debug)]
+struct Entry {
+    position: Position,
+    /// Bytes (with overhead) of all entries appended before this one.
+    offset: u64,
+    kind: Kind,
+    encoded: Encoded,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Has an id and a place in the ring.
+    Event {
+        epoch: Epoch,
+        seq: u64,
+        /// The last upstream id up to this event.
+        upstream: Option<Bytes>,
+        /// An id that a block without data set after it.
+        moved_to: Option<Bytes>,
+    },
+    /// A gap between its neighbours: has a place in the ring, so that a replay tells it too.
+    Gap,
+    /// For connected clients only.
+    Passing,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        self.encoded.chunk().len() + ENTRY_OVERHEAD
+    }
+
+    fn is_passing(&self) -> bool {
+        matches!(self.kind, Kind::Passing)
+    }
+}
+
+/// One unbroken numbering.
+#[derive(Debug, Clone, Copy)]
+struct EpochSpan {
+    epoch: Epoch,
+    /// The number of its newest event; 0: none yet.
+    last_seq: u64,
+    /// Where its numbers end: the place behind its newest event.
+    end: Position,
+}
+
+/// Epochs that are remembered after their end, so that a client which saw the last event of one
+/// is given exactly what followed.
+const EPOCHS_MAX: usize = 16;
+
+/// The log of one session.
+#[derive(Debug)]
+pub struct Log {
+    settings: LogSettings,
+    entries: VecDeque<Entry>,
+    /// The position of the next entry.
+    head: Position,
+    /// Bytes, with overhead, of all entries ever appended.
+    head_offset: u64,
+    /// Where the ring begins.
+    ring_start: Position,
+    ring_events: usize,
+    /// Events and gaps.
+    ring_len: usize,
+    ring_bytes: usize,
+    /// Bytes, with overhead, held now.
+    cost: usize,
+    /// Entries before this place are gone, although a connected client might have needed them.
+    lost_before: Position,
+    /// The same for events and gaps, which a replay needs too.
+    gone_before: Position,
+    /// What a new replay can't be given any more lies before this place.
+    evicted_before: Position,
+    /// The event right before the ring, unless a gap stood between.
+    last_evicted: Option<(Epoch, u64)>,
+    trim_at: usize,
+    trim_at_cost: usize,
+    /// Oldest first; never empty, the last one is being written.
+    epochs: VecDeque<EpochSpan>,
+    /// The upstream id behind which the log begins, where the first subscription was opened there.
+    start: Option<Bytes>,
+    /// The last upstream id, of an event or a block without data.
+    upstream: Option<Bytes>,
+    opening: Opening,
+    ended: Option<EndReason>,
+}
+
+impl Log {
+    /// An empty log. `start` is the upstream id from which the first subscription is opened.
+    #[must_use]
+    pub fn new(settings: LogSettings, epoch: Epoch, start: Option<Bytes>) -> Self {
+        Self {
+            settings,
+            entries: VecDeque::new(),
+            head: 0,
+            head_offset: 0,
+            ring_start: 0,
+            ring_events: 0,
+            ring_len: 0,
+            ring_bytes: 0,
+            cost: 0,
+            lost_before: 0,
+            gone_before: 0,
+            evicted_before: 0,
+            last_evicted: None,
+            trim_at: TRIM_SLACK,
+            trim_at_cost: TRIM_SLACK_COST,
+            epochs: VecDeque::from([EpochSpan { epoch, last_seq: 0, end: 0 }]),
+            upstream: start.clone(),
+            start,
+            opening: Opening::default(),
+            ended: None,
+        }
+    }
+
+    /// Appends an event: numbers it, encodes it once, and lets the oldest of the ring go.
+    ///
+    /// `upstream_id` is the id that the event itself carries.
+    pub fn append_event(&mut self, upstream_id: Option<&[u8]>, event_type: &[u8], data: &[u8]) {
+        if let Some(id) = upstream_id {
+            self.upstream = (!id.is_empty()).then(|| Bytes::copy_from_slice(id));
+        }
+        let (epoch, seq) = self.number_next();
+        let encoded = match self.settings.event_ids {
+            EventIds::Own => {
+                let id = EventId { epoch, seq, upstream: self.upstream.clone() }.to_bytes();
+                encoder::event(Some(&id), event_type, data)
+            }
+            EventIds::Upstream => encoder::event(upstream_id, event_type, data),
+        };
+        self.opening.record(&encoded, self.head + 1, self.settings.late_join, self.settings.replay);
+        let kind = Kind::Event { epoch, seq, upstream: self.upstream.clone(), moved_to: None };
+        self.push(kind, encoded);
+        if let Some(span) = self.epochs.back_mut() {
+            span.end = self.head;
+        }
+        self.shrink_ring();
+    }
+
+    /// Appends an event for connected clients only: no id, no place in the ring (spec 5.4).
+    pub fn append_passing_event(&mut self, event_type: &[u8], data: &[u8]) {
+        let encoded = encoder::event(None, event_type, data);
+        self.opening.record(&encoded, self.head + 1, self.settings.late_join, self.settings.replay);
+        self.push(Kind::Passing, encoded);
+    }
+
+    /// Appends a comment, a `retry` or a heartbeat for connected clients only.
+    pub fn append_passing(&mut self, encoded: Encoded) {
+        self.push(Kind::Passing, encoded);
+    }
+
+    /// Records that events are missing here, and tells connected clients and later replays so.
+    /// The missing events, where their number is known, take their numbers with them.
+    pub fn append_gap(&mut self, reason: GapReason, missed: Option<u64>) {
+        let requested = self.last_id();
+        if let Some(span) = self.epochs.back_mut() {
+            span.last_seq += missed.unwrap_or(0);
+        }
+        let oldest = self.next_id_text();
+        let gap = Gap { reason, requested: requested.as_deref(), oldest: oldest.as_deref(), missed };
+        if let Some(name) = &self.settings.gap_event {
+            let encoded = gap.encode(name);
+            self.push(Kind::Gap, encoded);
+            self.shrink_ring();
+        }
+    }
+
+    /// Starts a new numbering: continuity with what came before is lost.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        if self.epochs.len() >= EPOCHS_MAX {
+            self.epochs.pop_front();
+        }
+        self.epochs.push_back(EpochSpan { epoch, last_seq: 0, end: self.head });
+    }
+
+    /// A block without data moved the upstream's last event id (empty: cleared it). Clients are
+    /// told, so that they too resume from there.
+    pub fn move_upstream_id(&mut self, id: &[u8]) {
+        self.upstream = (!id.is_empty()).then(|| Bytes::copy_from_slice(id));
+        let moved = self.upstream.clone();
+        let last = self.entries.iter_mut().rev().find_map(|entry| match &mut entry.kind {
+            Kind::Event { moved_to, .. } => Some(moved_to),
+            Kind::Gap | Kind::Passing => None,
+        });
+        match last {
+            Some(moved_to) => *moved_to = moved,
+            None if self.head == 0 => self.start = moved,
+            None => {}
+        }
+        let text = match self.settings.event_ids {
+            EventIds::Own => self.last_id(),
+            EventIds::Upstream => Some(id.to_vec()),
+        };
+        if let Some(text) = text {
+            self.push(Kind::Passing, encoder::id(&text));
+        }
+    }
+
+    /// A subscription begins: what comes until [`Self::end_opening`] is its opening (spec 4.8).
+    pub fn begin_opening(&mut self) {
+        self.opening = Opening::begin(self.head);
+    }
+
+    /// The upstream paused for the first time on its present connection.
+    pub fn end_opening(&mut self) {
+        self.opening.end();
+    }
+
+    /// Nothing will be appended any more. The first reason stays.
+    pub fn end(&mut self, reason: EndReason) {
+        self.ended.get_or_insert(reason);
+    }
+
+    /// Why the log ended, if it did.
+    #[must_use]
+    pub fn ended(&self) -> Option<EndReason> {
+        self.ended
+    }
+
+    /// The place behind the newest entry.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// Bytes held, with overhead.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Events in the ring.
+    #[must_use]
+    pub fn ring_events(&self) -> usize {
+        self.ring_events
+    }
+
+    /// The epoch being written and the number of its newest event.
+    #[must_use]
+    pub fn epoch(&self) -> (Epoch, u64) {
+        let span = self.span();
+        (span.epoch, span.last_seq)
+    }
+
+    /// The upstream id from which a subscription should go on.
+    #[must_use]
+    pub fn upstream_id(&self) -> Option<&Bytes> {
+        self.upstream.as_ref()
+    }
+
+    /// Takes what the cursor has not read yet, joined up to `bytes_max` (but at least one entry).
+    pub fn read(&self, cursor: &mut Cursor, bytes_max: usize) -> Read {
+        let is_replaying = cursor.next < cursor.live_from;
+        if cursor.next < if is_replaying { self.gone_before } else { self.lost_before } {
+            return Read::Lost;
+        }
+        let mut index = self.index_of(cursor.next);
+        let is_for = |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
+        let mut batch: Option<Bytes> = None;
+        let mut joined = BytesMut::new();
+        while let Some(entry) = self.entries.get(index) {
+            index += 1;
+            if !is_for(entry, cursor) {
+                cursor.next = entry.position + 1;
+                continue;
+            }
+            let payload = entry.encoded.payload();
+            let taken = batch.as_ref().map_or(0, Bytes::len).max(joined.len());
+            if taken > 0 && taken + payload.len() > bytes_max {
+                break;
+            }
+            cursor.next = entry.position + 1;
+            match batch.take() {
+                // A client that is up to date gets the shared bytes as they are.
+                None if joined.is_empty() => batch = Some(payload),
+                first => {
+                    joined.extend_from_slice(&first.unwrap_or_default());
+                    joined.extend_from_slice(&payload);
+                }
+            }
+        }
+        if joined.is_empty() {
+            match batch {
+                Some(payload) => Read::Batch(payload),
+                None => self.ended.map_or(Read::UpToDate, Read::Ended),
+            }
+        } else {
+            Read::Batch(joined.freeze())
+        }
+    }
+
+    /// Whether a [`Self::trim`] would be worth the search for the slowest cursor.
+    #[must_use]
+    pub fn wants_trim(&self) -> bool {
+        self.entries.len() - self.ring_len >= self.trim_at || self.extra_cost() >= self.trim_at_cost
+    }
+
+    /// Lets go of what neither the ring nor a cursor at or behind `needed` can ask for.
+    pub fn trim(&mut self, needed: Position) {
+        while let Some(front) = self.entries.front() {
+            if front.position >= self.ring_start || front.position >= needed {
+                break;
+            }
+            self.pop_front();
+        }
+        let cost = &mut self.cost;
+        self.entries.retain(|entry| {
+            let is_kept = !entry.is_passing() || entry.position >= needed;
+            if !is_kept {
+                *cost -= entry.cost();
+            }
+            is_kept
+        });
+        // Doubling keeps the work of searching and trimming in proportion to what is appended,
+        // however long a slow client keeps entries here.
+        self.trim_at = TRIM_SLACK.max(2 * (self.entries.len() - self.ring_len));
+        self.trim_at_cost = TRIM_SLACK_COST.max(2 * self.extra_cost());
+        let len = self.entries.len().max(TRIM_SLACK);
+        if self.entries.capacity() > 4 * len {
+            self.entries.shrink_to(2 * len);
+        }
+    }
+
+    /// Gives up the oldest entries until the log holds at most `cost` bytes, with overhead, or
+    /// nothing (spec 6.2). Clients that still needed them are lost.
+    pub fn shed(&mut self, cost: usize) {
+        while self.cost > cost
+            && let Some(front) = self.entries.front()
+        {
+            let after = front.position + 1;
+            if front.position >= self.ring_start && !front.is_passing() {
+                self.leave_ring();
+            }
+            self.lost_before = after;
+            self.gone_before = after;
+            self.pop_front();
+        }
+        if self.entries.is_empty() {
+            self.entries.shrink_to_fit();
+        }
+        self.opening.forget();
+    }
+
+    fn push(&mut self, kind: Kind, encoded: Encoded) {
+        if !matches!(kind, Kind::Passing) {
+            self.ring_bytes += encoded.chunk().len();
+            self.ring_len += 1;
+            self.ring_events += usize::from(matches!(kind, Kind::Event { .. }));
+        }
+        let entry = Entry { position: self.head, offset: self.head_offset, kind, encoded };
+        self.cost += entry.cost();
+        self.head += 1;
+        self.head_offset += entry.cost() as u64;
+        self.entries.push_back(entry);
+        self.drop_too_far_behind();
+    }
+
+    /// Bytes, with overhead, that are held for connected clients only.
+    fn extra_cost(&self) -> usize {
+        self.cost - self.ring_bytes - self.ring_len * ENTRY_OVERHEAD
+    }
+
+    /// Drops what is held only for clients that are further behind than any may be. It waits until
+    /// a quarter more than the limit is held, so that the work stays in proportion.
+    fn drop_too_far_behind(&mut self) {
+        let lag_max = self.settings.client_lag_max;
+        if self.extra_cost() <= lag_max + lag_max / 4 {
+            return;
+        }
+        let oldest_offset = self.head_offset - lag_max as u64;
+        let first_kept = self.entries.partition_point(|entry| entry.offset < oldest_offset);
+        // The newest entry always stays, however large it is: those who are up to date need it.
+        let Some(kept) = self.entries.get(first_kept).or(self.entries.back()) else { return };
+        let floor = kept.position;
+        self.lost_before = self.lost_before.max(floor);
+        self.gone_before = self.gone_before.max(floor.min(self.ring_start));
+        self.trim(floor);
+    }
+
+    /// Moves the ring's beginning until it is within its limits.
+    fn shrink_ring(&mut self) {
+        let ReplayLimits { events, bytes } = self.settings.replay;
+        // Gaps are few, but an upstream could make nothing else.
+        let len_max = events.saturating_mul(2).saturating_add(2);
+        while self.ring_events > events || self.ring_bytes > bytes || self.ring_len > len_max {
+            self.leave_ring();
+        }
+        self.drop_too_far_behind();
+    }
+
+    /// Moves the oldest entry of the ring out of it. There must be one.
+    fn leave_ring(&mut self) {
+        let index = self.index_of(self.ring_start);
+        let oldest = self.entries.range(index..).find(|entry| !entry.is_passing());
+        let Some(entry) = oldest else { unreachable!("ring_len counts the ring's entries") };
+        self.ring_bytes -= entry.encoded.chunk().len();
+        self.ring_len -= 1;
+        self.ring_events -= usize::from(matches!(entry.kind, Kind::Event { .. }));
+        self.ring_start = entry.position + 1;
+        self.evicted_before = self.ring_start;
+        self.last_evicted = match entry.kind {
+            Kind::Event { epoch, seq, .. } => Some((epoch, seq)),
+            Kind::Gap | Kind::Passing => None,
+        };
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.cost -= entry.cost();
+        }
+    }
+
+    fn index_of(&self, position: Position) -> usize {
+        match self.entries.back() {
+            // Most reads ask for the newest entry, or for the one after it.
+            Some(last) if position >= last.position => {
+                self.entries.len() - usize::from(position == last.position)
+            }
+            Some(_) | None => self.entries.partition_point(|entry| entry.position < position),
+        }
+    }
+
+    fn number_next(&mut self) -> (Epoch, u64) {
+        match self.epochs.back_mut() {
+            Some(span) => {
+                span.last_seq += 1;
+                (span.epoch, span.last_seq)
+            }
+            None => unreachable!("made with one epoch, and the last is never removed"),
+        }
+    }
+
+    fn span(&self) -> EpochSpan {
+        match self.epochs.back() {
+            Some(span) => *span,
+            None => unreachable!("made with one epoch, and the last is never removed"),
+        }
+    }
+
+    /// The id of the newest event, as clients know it; `None` before the first.
+    fn last_id(&self) -> Option<Vec<u8>> {
+        match self.settings.event_ids {
+            EventIds::Own => {
+                let EpochSpan { epoch, last_seq, .. } = self.span();
+                (last_seq > 0 || self.upstream.is_some())
+                    .then(|| EventId { epoch, seq: last_seq, upstream: self.upstream.clone() }.to_bytes())
+            }
+            EventIds::Upstream => self.upstream.as_ref().map(|id| id.to_vec()),
+        }
+    }
+
+    /// The id of the event that comes next, as far as it is known.
+    fn next_id_text(&self) -> Option<Vec<u8>> {
+        match self.settings.event_ids {
+            EventIds::Own => {
+                let EpochSpan { epoch, last_seq, .. } = self.span();
+                Some(EventId { epoch, seq: last_seq + 1, upstream: None }.to_bytes())
+            }
+            EventIds::Upstream => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -163,8 +163,8 @@ proptest! {
 
     #[test]
     fn it_dispatches_what_another_crate_dispatches(stream in text_stream()) {
-        // That crate waits for the byte behind a CR.
-        let stream = stream + ":";
+        // That crate waits for the byte behind a CR, and panics at a byte order mark (0.2.3).
+        let stream = stream.trim_start_matches('\u{FEFF}').to_owned() + ":";
         prop_assert_eq!(as_dispatched(decode(usize::MAX, [stream.as_bytes()])), by_another_hand(&stream));
     }
 

@@ -49,7 +49,8 @@ pub struct DecodedEvent<'a> {
     pub data: &'a [u8],
 }
 
-/// Decodes one stream. Memory stays within about twice the limit, whatever comes.
+/// Decodes one stream. Memory stays within two and a half times the limit and some KiB, whatever
+/// comes: a block (its buffers grow by doubling) and a comment line that stands within it.
 ///
 /// To end a stream is to drop its decoder: a block that was cut off goes with it, as the standard
 /// asks.

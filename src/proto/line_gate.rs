@@ -137,6 +137,7 @@ mod tests {
     #[test]
     fn a_heartbeat_stands_at_the_start_and_after_a_line_feed_only() {
         let mut gate = LineGate::new();
+        assert_eq!(gate.pass(Bytes::new()), "");
         assert_eq!(gate.heartbeat(), Some(&b":\n"[..]), "before the first byte");
         for (chunk, allowed) in [
             ("data: x", false),
@@ -176,6 +177,10 @@ mod tests {
             assert!(!sent.contains(&0xEF), "cut at byte {cut}");
             assert_eq!(read(&sent), read(stream), "cut at byte {cut}");
         }
+        let mut gate = LineGate::new();
+        assert!(gate.heartbeat().is_some());
+        assert_eq!(gate.pass(Bytes::from_static(b"\xEF\xBB\xBF")), "");
+        assert!(gate.heartbeat().is_some(), "the client still has heartbeats only");
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! and what deserves a log line is returned as a value.
 
 pub mod backoff;
+mod bom;
 pub mod breaker;
 pub mod decoder;
 pub mod encoder;
 pub mod end_event;
 pub mod event_id;
+pub mod line_gate;
 pub mod log;
 pub mod route;

@@ -138,6 +138,8 @@ enum Kind {
         seq: u64,
         /// The last upstream id up to this event.
         upstream: Option<Bytes>,
+        /// Whether that id is this very event's.
+        is_its_own: bool,
         /// An id that a block without data set after it.
         moved_to: Option<Bytes>,
     },
@@ -155,6 +157,14 @@ impl Entry {
     fn is_passing(&self) -> bool {
         matches!(self.kind, Kind::Passing)
     }
+}
+
+/// An event that has just left the ring.
+#[derive(Debug)]
+struct Evicted {
+    epoch: Epoch,
+    seq: u64,
+    upstream: Option<Bytes>,
 }
 
 /// One unbroken numbering.
@@ -195,7 +205,7 @@ pub struct Log {
     /// What a new replay can't be given any more lies before this place.
     evicted_before: Position,
     /// The event right before the ring, unless a gap stood between.
-    last_evicted: Option<(Epoch, u64)>,
+    last_evicted: Option<Evicted>,
     trim_at: usize,
     trim_at_cost: usize,
     /// Oldest first; never empty, the last one is being written.
@@ -252,7 +262,8 @@ impl Log {
             EventIds::Upstream => encoder::event(upstream_id, event_type, data),
         };
         self.opening.record(&encoded, self.head + 1, self.settings.late_join, self.settings.replay);
-        let kind = Kind::Event { epoch, seq, upstream: self.upstream.clone(), moved_to: None };
+        let is_its_own = upstream_id.is_some();
+        let kind = Kind::Event { epoch, seq, upstream: self.upstream.clone(), is_its_own, moved_to: None };
         self.push(kind, encoded);
         if let Some(span) = self.epochs.back_mut() {
             span.end = self.head;
@@ -378,7 +389,8 @@ impl Log {
             return Read::Lost;
         }
         let mut index = self.index_of(cursor.next);
-        let is_for = |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
+        let is_for =
+            |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
         let mut batch: Option<Bytes> = None;
         let mut joined = BytesMut::new();
         while let Some(entry) = self.entries.get(index) {
@@ -522,7 +534,11 @@ impl Log {
         self.ring_start = entry.position + 1;
         self.evicted_before = self.ring_start;
         self.last_evicted = match entry.kind {
-            Kind::Event { epoch, seq, .. } => Some((epoch, seq)),
+            Kind::Event { epoch, seq, ref upstream, is_its_own, ref moved_to } => Some(Evicted {
+                epoch,
+                seq,
+                upstream: moved_to.as_ref().or(upstream.as_ref().filter(|_| is_its_own)).cloned(),
+            }),
             Kind::Gap | Kind::Passing => None,
         };
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::gap::{Gap, GapReason};
-use super::{Cursor, Kind, Log, Position};
+use super::{Cursor, Evicted, Kind, Log, Position};
 use crate::proto::encoder::Encoded;
 use crate::proto::event_id::{EventId, EventIds, LastEventId};
 
@@ -90,14 +90,22 @@ impl Log {
             return None;
         }
         let found = self.entries.iter().rev().find(|entry| match &entry.kind {
-            Kind::Event { upstream, moved_to, .. } => {
-                [upstream, moved_to].into_iter().flatten().any(|known| known.as_ref() == id)
+            // Events behind it that bear no id of their own are given again rather than lost.
+            Kind::Event { upstream, is_its_own, moved_to, .. } => {
+                let own = upstream.as_ref().filter(|_| *is_its_own);
+                own.into_iter().chain(moved_to).any(|known| known == id)
             }
             Kind::Gap | Kind::Passing => false,
         });
         match found {
-            Some(entry) => (entry.position + 1 >= self.evicted_before).then(|| self.replay_from(entry.position + 1)),
-            None => self.begins_after(id).then(|| self.replay_from(0)),
+            Some(entry) => {
+                (entry.position + 1 >= self.evicted_before).then(|| self.replay_from(entry.position + 1))
+            }
+            None => {
+                let last = self.last_evicted.as_ref().and_then(|last| last.upstream.as_ref());
+                let is_right_before = last.is_some_and(|last| last == id) || self.begins_after(id);
+                is_right_before.then(|| self.replay_from(self.ring_start))
+            }
         }
     }
 
@@ -115,7 +123,8 @@ impl Log {
         if id.seq == 0 || id.seq > span.last_seq {
             return Err(Missing { reason: GapReason::UnknownId, missed: None });
         }
-        if self.last_evicted == Some((id.epoch, id.seq)) {
+        let is_last_evicted = |last: &Evicted| (last.epoch, last.seq) == (id.epoch, id.seq);
+        if self.last_evicted.as_ref().is_some_and(is_last_evicted) {
             return Ok(self.replay_from(self.ring_start));
         }
         let place = if id.seq == span.last_seq { Some(span.end) } else { self.place_after(id) };

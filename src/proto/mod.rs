@@ -12,4 +12,5 @@ pub mod end_event;
 pub mod event_id;
 pub mod line_gate;
 pub mod log;
+pub mod recorder;
 pub mod route;

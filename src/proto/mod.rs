@@ -12,5 +12,7 @@ pub mod end_event;
 pub mod event_id;
 pub mod line_gate;
 pub mod log;
+pub mod random;
 pub mod recorder;
 pub mod route;
+pub mod session;

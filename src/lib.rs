@@ -16,3 +16,5 @@
 pub mod config;
 pub mod message;
 pub mod proto;
+pub mod session;
+pub mod upstream;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::proto::backoff::BackoffLimits;
 use crate::proto::end_event::EndEvent;
+pub use crate::proto::event_id::EventIds;
+pub use crate::proto::log::LateJoin;
 use crate::proto::log::ReplayLimits;
 use crate::proto::route::PathPattern;
 
@@ -73,28 +75,6 @@ pub struct RouteSettings {
     pub on_upstream_down: OnUpstreamDown,
     /// The silence after which a subscription counts as dead (spec 8.8).
     pub upstream_idle_timeout: Option<Duration>,
-}
-
-/// What a client without `Last-Event-ID` gets first (spec 4.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LateJoin {
-    /// What comes from now on.
-    Live,
-    /// The whole ring.
-    Ring,
-    /// What the upstream sent first on its present connection, then the ring's newer events.
-    Opening,
-    /// A greeting fetched for this client alone, then the shared stream.
-    Fresh,
-}
-
-/// Whose event ids clients see (spec 5.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventIds {
-    /// ssecar's own: `EPOCH.SEQ` or `EPOCH.SEQ.UPSTREAM-ID`.
-    Own,
-    /// The upstream's, untouched.
-    Upstream,
 }
 
 /// What becomes of a client that comes while the upstream is down (spec 8.6).

@@ -1,0 +1,209 @@
+//! The clients of one session, as places and wakers.
+//!
+//! Sharded, so that clients on several workers don't wait for each other. The one race (an entry
+//! appended between a client's last look and its going to sleep) is closed by the shard's lock:
+//! see [`Audience::park`].
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use slab::Slab;
+
+use crate::proto::log::Position;
+
+/// Clients are dealt out to so many lists at most.
+const SHARDS_MAX: usize = 8;
+
+/// Clients woken before the task lets others run: accepts, heartbeats, the upstream.
+const WAKE_SLICE: usize = 256;
+
+/// One client's place in the audience.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat {
+    shard: usize,
+    index: usize,
+}
+
+#[derive(Debug)]
+struct Occupant {
+    /// The oldest entry that it may still need.
+    needed: Position,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    occupants: Slab<Occupant>,
+    /// Who sleeps, in no order.
+    waiting: Vec<usize>,
+}
+
+/// All clients of one session.
+#[derive(Debug)]
+pub(super) struct Audience {
+    shards: Box<[Mutex<Shard>]>,
+    next_shard: AtomicUsize,
+}
+
+impl Audience {
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let shards = (0..cores.min(SHARDS_MAX)).map(|_| Mutex::default()).collect();
+        Self { shards, next_shard: AtomicUsize::new(0) }
+    }
+
+    /// A client sits down; from now on nothing from `needed` on is trimmed.
+    pub(super) fn sit(&self, needed: Position) -> Seat {
+        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let index = self.shards[shard].lock().occupants.insert(Occupant { needed, waker: None });
+        Seat { shard, index }
+    }
+
+    /// The client has read up to `needed`.
+    pub(super) fn moved(&self, seat: Seat, needed: Position) {
+        if let Some(occupant) = self.shards[seat.shard].lock().occupants.get_mut(seat.index) {
+            occupant.needed = needed;
+        }
+    }
+
+    /// The client found nothing at `needed` and goes to sleep, unless `has_news` says, under the
+    /// shard's lock, that something came meanwhile. A writer makes its news visible before it takes
+    /// this lock to wake: so either `has_news` sees them, or the writer sees the waker.
+    ///
+    /// Answers whether the client sleeps.
+    pub(super) fn park(
+        &self,
+        seat: Seat,
+        needed: Position,
+        waker: &Waker,
+        has_news: impl FnOnce() -> bool,
+    ) -> bool {
+        let mut shard = self.shards[seat.shard].lock();
+        let Shard { occupants, waiting } = &mut *shard;
+        let Some(occupant) = occupants.get_mut(seat.index) else { return false };
+        occupant.needed = needed;
+        if has_news() {
+            return false;
+        }
+        match &mut occupant.waker {
+            // Still in the list from an earlier look.
+            Some(known) => known.clone_from(waker),
+            None => {
+                occupant.waker = Some(waker.clone());
+                waiting.push(seat.index);
+            }
+        }
+        true
+    }
+
+    /// The client leaves.
+    pub(super) fn leave(&self, seat: Seat) {
+        let mut shard = self.shards[seat.shard].lock();
+        let was_waiting = shard.occupants.try_remove(seat.index).is_some_and(|left| left.waker.is_some());
+        if was_waiting {
+            shard.waiting.retain(|&index| index != seat.index);
+        }
+    }
+
+    /// Wakes all who sleep. News must be visible before.
+    pub(super) async fn wake(&self) {
+        for shard in &self.shards {
+            let woken = shard.lock().take_waiting();
+            let mut woken = woken.into_iter();
+            while woken.len() > 0 {
+                woken.by_ref().take(WAKE_SLICE).for_each(Waker::wake);
+                if woken.len() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// The same at once, for the very end of a session.
+    pub(super) fn wake_now(&self) {
+        for shard in &self.shards {
+            let woken = shard.lock().take_waiting();
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The oldest entry that any client may still need.
+    pub(super) fn needed(&self) -> Option<Position> {
+        let oldest = |shard: &Mutex<Shard>| shard.lock().occupants.iter().map(|(_, seat)| seat.needed).min();
+        self.shards.iter().filter_map(oldest).min()
+    }
+}
+
+impl Shard {
+    fn take_waiting(&mut self) -> Vec<Waker> {
+        let Self { occupants, waiting } = self;
+        waiting.drain(..).filter_map(|index| occupants.get_mut(index)?.waker.take()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Counter {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test]
+    async fn everyone_who_sleeps_is_woken_once() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let seats: Vec<Seat> = (0..1_000).map(|_| audience.sit(0)).collect();
+        for seat in &seats {
+            assert!(audience.park(*seat, 1, &waker, || false));
+            assert!(audience.park(*seat, 1, &waker, || false), "a second look does not count twice");
+        }
+        audience.leave(seats[7]);
+        audience.wake().await;
+        assert_eq!(counter.count(), 999);
+        audience.wake().await;
+        assert_eq!(counter.count(), 999, "no one sleeps now");
+    }
+
+    #[test]
+    fn whoever_sees_news_does_not_sleep() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let seat = audience.sit(0);
+        assert!(!audience.park(seat, 0, &waker, || true));
+        audience.wake_now();
+        assert_eq!(counter.count(), 0);
+    }
+
+    #[test]
+    fn the_slowest_says_what_is_needed() {
+        let audience = Audience::new();
+        assert_eq!(audience.needed(), None);
+        let (slow, quick) = (audience.sit(3), audience.sit(3));
+        audience.moved(quick, 9);
+        assert_eq!(audience.needed(), Some(3));
+        audience.leave(slow);
+        assert_eq!(audience.needed(), Some(9));
+        let again = audience.sit(20);
+        audience.moved(again, 21);
+        assert_eq!(audience.needed(), Some(9), "a seat given anew is a new one");
+    }
+}

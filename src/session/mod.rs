@@ -1,0 +1,18 @@
+//! Sessions: created once, joined by many, ended once (spec 4).
+//!
+//! Reading order: [`Session`] is what a session's task and its clients share; [`registry`] finds or
+//! makes one; `task` lives its life; [`Reader`] is one client's place in it. Knows no hyper server
+//! and writes no SSE syntax: that is `proto`'s.
+
+mod audience;
+mod budget;
+mod head;
+mod reader;
+pub mod registry;
+mod shared;
+mod task;
+
+pub use head::Head;
+pub use reader::{Next, Reader};
+pub use registry::{JoinRequest, Joining, Refusal, Registry};
+pub use shared::{Phase, Session, SessionState};

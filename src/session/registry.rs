@@ -1,0 +1,489 @@
+//! Finds the session of a request, or makes it; ends it exactly once (spec 4.4, 4.5).
+//!
+//! Creating, joining and ending a session are decided under one lock, the shard's: a newcomer
+//! finds either a session that lives or none. A session that was removed is never joined again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Response;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::budget::Budget;
+use super::head::Head;
+use super::reader::Reader;
+use super::shared::{ORDERS_MAX, Phase, Session};
+use super::task::{First, SessionTask};
+use crate::config::{RouteSettings, SessionsConfig};
+use crate::message::session_key::{KeyHasher, SessionKey};
+use crate::proto::event_id::{Epoch, LastEventId};
+use crate::proto::log::{EndReason, Joined, Log, LogSettings};
+use crate::proto::random::Random;
+use crate::upstream::client::UpstreamClient;
+use crate::upstream::health::Health;
+use crate::upstream::subscription::SubscriptionRequest;
+
+/// Locks that the sessions are spread over.
+const SHARDS: usize = 64;
+
+/// The least time between two searches for rings that can be given up, when the last one found none.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All sessions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    shards: Box<[Mutex<Sessions>]>,
+    sessions: AtomicUsize,
+    sessions_max: usize,
+    clients: Arc<Clients>,
+    budget: Budget,
+    next_reclaim: AtomicU64,
+    hasher: KeyHasher,
+    pub(super) upstream: UpstreamClient,
+    pub(super) health: Arc<Health>,
+    tasks: TaskTracker,
+    random: Mutex<Random>,
+    started: Instant,
+    is_draining: AtomicBool,
+}
+
+/// Several sessions share a key only where `Vary` tells them apart.
+type Sessions = HashMap<SessionKey, Vec<Arc<Session>>>;
+
+#[derive(Debug)]
+struct Clients {
+    count: AtomicUsize,
+    max: usize,
+}
+
+/// The right to be a client; given back when dropped.
+#[derive(Debug)]
+pub(super) struct ClientPermit(Arc<Clients>);
+
+/// A client that wants to read a session.
+#[derive(Debug)]
+pub struct JoinRequest<'a> {
+    /// Which session.
+    pub key: &'a SessionKey,
+    /// The settings of its path.
+    pub settings: &'a Arc<RouteSettings>,
+    /// What it saw last.
+    pub last_event_id: Option<&'a LastEventId>,
+    /// What to ask the upstream for, if nobody did yet; what `Vary` names is compared with it.
+    pub subscription: &'a SubscriptionRequest,
+}
+
+/// What to do if there is no such session.
+#[derive(Debug)]
+pub enum IfAbsent {
+    /// Nothing: the client is no subscriber by the looks of it.
+    Refuse,
+    /// Ask the upstream.
+    Open,
+    /// Make it from this answer, which the upstream already gave.
+    Adopt(Box<Response<Incoming>>),
+}
+
+/// Why a client can't join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such session.
+    Absent,
+    /// `--max-clients` is reached.
+    TooManyClients,
+    /// `--max-sessions` is reached.
+    TooManySessions,
+    /// ssecar is stopping.
+    Draining,
+}
+
+/// A client that has its place in the log, and waits for the response head.
+#[derive(Debug)]
+pub struct Joining {
+    reader: Reader,
+    /// Where a first answer that is no event stream comes to, for the client that opened the session.
+    handed_over: Option<oneshot::Receiver<Response<Incoming>>>,
+}
+
+/// What became of waiting for the head.
+#[derive(Debug)]
+pub enum Welcome {
+    /// Read.
+    Open {
+        /// The client's place.
+        reader: Reader,
+        /// The response head.
+        head: Arc<Head>,
+        /// Whether its own request fetched the head.
+        is_opener: bool,
+    },
+    /// The wait for a head is over; the upstream may still come (spec 8.6).
+    Held(Reader),
+    /// The upstream is away, and the client should not wait.
+    Away {
+        /// For `Retry-After`.
+        wait: Duration,
+    },
+    /// The upstream's answer is no event stream: here it is, for the client that asked; the others
+    /// ask on their own (spec 4.4).
+    NotShared(Option<Response<Incoming>>),
+    /// `Vary` says that this session is for others.
+    OtherVariant,
+    /// The session ended before there was a head.
+    Ended(EndReason),
+}
+
+impl Registry {
+    /// No session yet. `seed` must be random where ids shall not repeat after a restart.
+    #[must_use]
+    pub fn new(
+        config: &SessionsConfig,
+        clients_max: usize,
+        hasher: KeyHasher,
+        upstream: UpstreamClient,
+        health: Arc<Health>,
+        seed: u64,
+    ) -> Self {
+        let inner = Inner {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            sessions: AtomicUsize::new(0),
+            sessions_max: config.sessions_max,
+            clients: Arc::new(Clients { count: AtomicUsize::new(0), max: clients_max }),
+            budget: Budget::new(config.memory_budget),
+            next_reclaim: AtomicU64::new(0),
+            hasher,
+            upstream,
+            health,
+            tasks: TaskTracker::new(),
+            random: Mutex::new(Random::new(seed)),
+            started: tokio::time::Instant::now().into_std(),
+            is_draining: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes a place in the session, which is made if need be.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is none, or a limit is reached.
+    pub fn join(&self, request: &JoinRequest<'_>, if_absent: IfAbsent) -> Result<Joining, Refusal> {
+        let inner = &self.inner;
+        if inner.is_draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        let mut shard = inner.shard(request.key).lock();
+        if let Some(session) = inner.matching(&shard, request) {
+            let permit = inner.permit()?;
+            return Ok(Joining { reader: inner.sit(&session, request, permit), handed_over: None });
+        }
+        let first = match if_absent {
+            IfAbsent::Refuse => return Err(Refusal::Absent),
+            IfAbsent::Open => First::Ask,
+            IfAbsent::Adopt(response) => First::Adopted(response),
+        };
+        let permit = inner.permit()?;
+        if inner.sessions.load(Ordering::Relaxed) >= inner.sessions_max {
+            return Err(Refusal::TooManySessions);
+        }
+        let (session, task, handed_over) = self.create(request, first);
+        shard.entry(request.key.clone()).or_default().push(Arc::clone(&session));
+        inner.sessions.fetch_add(1, Ordering::Relaxed);
+        let reader = inner.sit(&session, request, permit);
+        inner.tasks.spawn(task.run());
+        Ok(Joining { reader, handed_over: Some(handed_over) })
+    }
+
+    fn create(
+        &self,
+        request: &JoinRequest<'_>,
+        first: First,
+    ) -> (Arc<Session>, SessionTask, oneshot::Receiver<Response<Incoming>>) {
+        let mut random = self.inner.fork_random();
+        let start =
+            request.last_event_id.and_then(|last| last.upstream()).filter(|id| !id.is_empty()).cloned();
+        let settings = request.settings;
+        let log_settings = LogSettings {
+            replay: settings.replay,
+            client_lag_max: settings.client_lag_max,
+            event_ids: settings.event_ids,
+            gap_event: settings.gap_event.clone(),
+            late_join: settings.late_join,
+        };
+        let log = Log::new(log_settings, Epoch::from_random(random.next()), start);
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let session = Arc::new(Session::new(request.key.clone(), Arc::clone(settings), log, orders));
+        let (hand_over, handed_over) = oneshot::channel();
+        let task = SessionTask::new(
+            Arc::clone(&session),
+            Arc::clone(&self.inner),
+            request.subscription.clone(),
+            first,
+            hand_over,
+            inbox,
+            random,
+        );
+        (session, task, handed_over)
+    }
+
+    /// The sessions there are, in no order.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.inner.all()
+    }
+
+    /// Clients there are, those included that wait for a head.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.inner.clients.count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that all logs hold.
+    #[must_use]
+    pub fn log_bytes(&self) -> usize {
+        self.inner.budget.held()
+    }
+
+    /// Ends all sessions and lets no new one be made; returns when their tasks have ended.
+    pub async fn drain(&self) {
+        self.inner.is_draining.store(true, Ordering::Release);
+        // Whoever looked before the line above holds a shard's lock until its session is in the map.
+        for session in self.inner.all() {
+            session.end(EndReason::Draining);
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    fn shard(&self, key: &SessionKey) -> &Mutex<Sessions> {
+        // The fingerprint is a keyed hash: any bits of it are evenly spread.
+        let index = usize::try_from(key.fingerprint() % SHARDS as u128).unwrap_or(0);
+        &self.shards[index]
+    }
+
+    fn matching(&self, sessions: &Sessions, request: &JoinRequest<'_>) -> Option<Arc<Session>> {
+        let is_for = |session: &&Arc<Session>| match session.variant.get() {
+            // Its first answer will tell.
+            None => true,
+            Some(variant) => self.matches_variant(variant, request.subscription),
+        };
+        sessions.get(request.key)?.iter().find(is_for).cloned()
+    }
+
+    fn matches_variant(&self, variant: &super::shared::Variant, subscription: &SubscriptionRequest) -> bool {
+        !variant.rule.is_any()
+            && variant.rule.fingerprint(&self.hasher, subscription.headers()) == variant.fingerprint
+    }
+
+    pub(super) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    fn permit(&self) -> Result<ClientPermit, Refusal> {
+        let Clients { count, max } = &*self.clients;
+        if count.fetch_add(1, Ordering::Relaxed) >= *max {
+            count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::TooManyClients);
+        }
+        Ok(ClientPermit(Arc::clone(&self.clients)))
+    }
+
+    /// Must be called under the shard's lock: it raises the count that keeps the session alive.
+    fn sit(&self, session: &Arc<Session>, request: &JoinRequest<'_>, permit: ClientPermit) -> Reader {
+        let log = session.log.read();
+        let joined = match request.last_event_id {
+            None => log.join(session.settings.late_join),
+            Some(last) => match log.resume(last) {
+                Ok(cursor) => Joined { first: Vec::new(), cursor },
+                Err(missing) => {
+                    tracing::debug!(
+                        session = session.name(),
+                        reason = missing.reason.as_str(),
+                        missed = missing.missed,
+                        "a client's place is gone: it is told of a gap"
+                    );
+                    log.join_after_gap(last, missing)
+                }
+            },
+        };
+        if session.clients.fetch_add(1, Ordering::AcqRel) == 0 {
+            session.alone_since.store(0, Ordering::Relaxed);
+        }
+        session.clients_changed.notify_one();
+        Reader::join(Arc::clone(session), &log, joined, permit)
+    }
+
+    /// Removes the session if it has no client; `false`: somebody came.
+    pub(super) fn remove_if_alone(&self, session: &Arc<Session>) -> bool {
+        let mut shard = self.shard(&session.key).lock();
+        let is_alone = session.clients() == 0;
+        if is_alone {
+            self.remove_from(&mut shard, session);
+        }
+        is_alone
+    }
+
+    /// Removes the session whoever is there: the next who comes finds a fresh one.
+    pub(super) fn remove(&self, session: &Arc<Session>) {
+        let mut shard = self.shard(&session.key).lock();
+        self.remove_from(&mut shard, session);
+    }
+
+    fn remove_from(&self, sessions: &mut Sessions, session: &Arc<Session>) {
+        let Entry::Occupied(mut entry) = sessions.entry(session.key.clone()) else { return };
+        let before = entry.get().len();
+        // By identity: a fresh session of the same key is another one's.
+        entry.get_mut().retain(|known| !Arc::ptr_eq(known, session));
+        self.sessions.fetch_sub(before - entry.get().len(), Ordering::Relaxed);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Session>> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.lock().values().flatten().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn fork_random(&self) -> Random {
+        Random::new(self.random.lock().next())
+    }
+
+    /// Milliseconds of this registry's life, never 0.
+    pub(super) fn millis(&self, now: Instant) -> u64 {
+        let millis = now.saturating_duration_since(self.started).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Counts what the session's log holds now, and gives up rings if all together are over the
+    /// budget: those of sessions without clients, longest unused first, then this one's.
+    pub(super) fn settle(&self, session: &Session, now: Instant) {
+        let over = self.count(session);
+        if over == 0 {
+            return;
+        }
+        let over = self.reclaim(over, now);
+        if over > 0 {
+            let mut log = session.log.write();
+            let keep = log.cost().saturating_sub(over);
+            log.shed(keep);
+            drop(log);
+            self.count(session);
+        }
+    }
+
+    fn count(&self, session: &Session) -> usize {
+        let after = session.log.read().cost();
+        let before = session.accounted.swap(after, Ordering::Relaxed);
+        self.budget.changed(before, after)
+    }
+
+    /// The session's log is no longer held.
+    pub(super) fn release(&self, session: &Session) {
+        let before = session.accounted.swap(0, Ordering::Relaxed);
+        self.budget.changed(before, 0);
+    }
+
+    fn reclaim(&self, mut over: usize, now: Instant) -> usize {
+        let millis = self.millis(now);
+        if millis < self.next_reclaim.load(Ordering::Relaxed) {
+            return over;
+        }
+        let mut unused: Vec<_> = self
+            .all()
+            .into_iter()
+            .filter_map(|session| match session.alone_since.load(Ordering::Relaxed) {
+                0 => None,
+                since => Some((since, session)),
+            })
+            .collect();
+        unused.sort_unstable_by_key(|(since, _)| *since);
+        for (_, session) in unused {
+            if over == 0 {
+                return 0;
+            }
+            let mut log = session.log.write();
+            let keep = log.cost().saturating_sub(over);
+            log.shed(keep);
+            drop(log);
+            over = self.count(&session);
+            tracing::info!(
+                session = session.name(),
+                "memory budget reached: gave up the ring of an unused session"
+            );
+        }
+        if over > 0 {
+            let interval = u64::try_from(RECLAIM_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+            self.next_reclaim.store(millis.saturating_add(interval), Ordering::Relaxed);
+        }
+        over
+    }
+}
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Joining {
+    /// Waits for the response head, `hold` at most. `subscription` is what was joined with.
+    pub async fn welcome(
+        mut self,
+        registry: &Registry,
+        subscription: &SubscriptionRequest,
+        hold: Duration,
+        rejects: bool,
+    ) -> Welcome {
+        let session = Arc::clone(self.reader.session());
+        let mut phases = session.phase.subscribe();
+        let settled = phases.wait_for(|phase| match phase {
+            Phase::Opening => false,
+            Phase::Away { .. } => rejects,
+            Phase::Open(_) | Phase::Ended(_) => true,
+        });
+        let Ok(settled) = tokio::time::timeout(hold, settled).await else {
+            return Welcome::Held(self.reader);
+        };
+        // The sender lives in the session, which the reader holds.
+        let Ok(phase) = settled.map(|phase| phase.clone()) else {
+            return Welcome::Ended(EndReason::Closed);
+        };
+        match phase {
+            Phase::Opening => Welcome::Held(self.reader),
+            Phase::Away { wait } => Welcome::Away { wait },
+            Phase::Open(head) => {
+                let is_opener = self.handed_over.is_some();
+                let is_mine = is_opener
+                    || session
+                        .variant
+                        .get()
+                        .is_none_or(|variant| registry.inner.matches_variant(variant, subscription));
+                if is_mine {
+                    Welcome::Open { reader: self.reader, head, is_opener }
+                } else {
+                    Welcome::OtherVariant
+                }
+            }
+            Phase::Ended(EndReason::Refused(_)) => {
+                let answer = self.handed_over.as_mut().and_then(|answer| answer.try_recv().ok());
+                Welcome::NotShared(answer)
+            }
+            Phase::Ended(reason) => Welcome::Ended(reason),
+        }
+    }
+}

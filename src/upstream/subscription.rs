@@ -1,0 +1,77 @@
+//! The one upstream request of a session.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, request};
+use hyper::body::Incoming;
+
+use super::client::{RequestBody, UpstreamClient};
+use super::error::UpstreamError;
+
+/// Where an `EventSource` says what it saw last (WHATWG HTML, 9.2.4).
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a session asks the upstream for, each time it must.
+#[derive(Debug, Clone)]
+pub struct SubscriptionRequest {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl SubscriptionRequest {
+    /// From the request of the client that opened the session, its head already made fit for the
+    /// upstream, and its target without the parameters that are one client's own.
+    #[must_use]
+    pub fn new(uri: Uri, mut headers: HeaderMap) -> Self {
+        headers.remove(LAST_EVENT_ID);
+        headers.remove(CONTENT_LENGTH);
+        // What is shared must be readable here, and is encoded for each client by its own wish.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // The header values of a request are slices of its connection's read buffer: copies let go
+        // of 8 KiB that would be kept as long as the session lives.
+        let headers =
+            headers.iter().filter_map(|(name, value)| Some((name.clone(), copied(value)?))).collect();
+        let uri = uri.to_string().parse().unwrap_or(uri);
+        Self { uri, headers }
+    }
+
+    /// The headers that it sends.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The request, from behind the event with this upstream id.
+    #[must_use]
+    pub fn from_event(&self, last_event_id: Option<&Bytes>) -> Request<RequestBody> {
+        let (mut parts, body) = Request::new(RequestBody::empty()).into_parts();
+        let request::Parts { method, uri, version, headers, .. } = &mut parts;
+        *method = Method::GET;
+        *version = Version::HTTP_11;
+        uri.clone_from(&self.uri);
+        headers.clone_from(&self.headers);
+        // An id that can't stand in a header can't be asked for; the decoder gives none with line ends.
+        if let Some(Ok(value)) = last_event_id.map(|id| HeaderValue::from_bytes(id)) {
+            headers.insert(LAST_EVENT_ID, value);
+        }
+        Request::from_parts(parts, body)
+    }
+
+    /// Asks the upstream.
+    ///
+    /// # Errors
+    /// What [`UpstreamClient::send`] says.
+    pub async fn send(
+        self,
+        client: UpstreamClient,
+        last_event_id: Option<Bytes>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        client.send(self.from_event(last_event_id.as_ref())).await
+    }
+}
+
+fn copied(value: &HeaderValue) -> Option<HeaderValue> {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+    copy.set_sensitive(value.is_sensitive());
+    Some(copy)
+}

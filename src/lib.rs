@@ -4,6 +4,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`commands`] | what the command line asks for: the proxy, the demo, the health check |
 //! | [`app`] | wiring: build every part from [`config::Config`], bind, run until told to stop |
 //! | [`server`] | accept, one request: join a session, forward, or refuse; delivery; drain |
 //! | [`admin`] | the second listener: health, state, the page |
@@ -13,8 +14,13 @@
 //! | [`config`] | flags as typed, and what is made of them |
 //! | [`proto`] | the pure core: no I/O, no clock, no tasks |
 
+pub mod admin;
+pub mod app;
+pub mod commands;
 pub mod config;
 pub mod message;
 pub mod proto;
+pub mod server;
 pub mod session;
+pub mod shutdown;
 pub mod upstream;

@@ -1,10 +1,13 @@
 //! What the program relies on: immutable, checked settings, one struct for each part.
 //!
-//! [`flags`] holds what the user typed; [`Config`] is what comes out of it once, at the start.
+//! `flags` holds what the user typed; [`Config`] is what comes out of it once, at the start.
 //! Nothing here knows sockets or tasks, and nothing else reads flags or environment variables.
 
-pub mod flags;
-pub mod routes;
+mod check;
+mod date;
+mod flags;
+mod routes;
+mod target;
 pub mod units;
 
 use std::net::SocketAddr;
@@ -14,6 +17,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::proto::route::{LegacyRoutes, PathPattern};
+pub use check::{Command, ConfigError, definition};
+pub use flags::{DemoFlags, DemoSourceFlags, HealthcheckFlags};
 pub use routes::{EventIds, LateJoin, OnUpstreamDown, RouteSettings, RouteTable};
 
 /// Everything that was configured, checked as a whole.

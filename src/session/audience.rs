@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -30,6 +31,19 @@ struct Occupant {
     /// The oldest entry that it may still need.
     needed: Position,
     waker: Option<Waker>,
+    /// The `retry` with which it is to leave, once it has read everything.
+    farewell: Option<Duration>,
+}
+
+/// What became of a client that found nothing to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parked {
+    /// It sleeps until it is woken.
+    Asleep,
+    /// Something came meanwhile.
+    News,
+    /// It is to leave, and to come back after this time.
+    Farewell(Duration),
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +70,8 @@ impl Audience {
     /// A client sits down; from now on nothing from `needed` on is trimmed.
     pub(super) fn sit(&self, needed: Position) -> Seat {
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let index = self.shards[shard].lock().occupants.insert(Occupant { needed, waker: None });
+        let index =
+            self.shards[shard].lock().occupants.insert(Occupant { needed, waker: None, farewell: None });
         Seat { shard, index }
     }
 
@@ -71,20 +86,24 @@ impl Audience {
     /// shard's lock, that something came meanwhile. A writer makes its news visible before it takes
     /// this lock to wake: so either `has_news` sees them, or the writer sees the waker.
     ///
-    /// Answers whether the client sleeps.
+    /// A client that is to leave does so here: it has read everything.
     pub(super) fn park(
         &self,
         seat: Seat,
         needed: Position,
         waker: &Waker,
         has_news: impl FnOnce() -> bool,
-    ) -> bool {
+    ) -> Parked {
         let mut shard = self.shards[seat.shard].lock();
         let Shard { occupants, waiting } = &mut *shard;
-        let Some(occupant) = occupants.get_mut(seat.index) else { return false };
+        // A seat lives as long as the reader that asks.
+        let Some(occupant) = occupants.get_mut(seat.index) else { return Parked::News };
         occupant.needed = needed;
         if has_news() {
-            return false;
+            return Parked::News;
+        }
+        if let Some(retry) = occupant.farewell {
+            return Parked::Farewell(retry);
         }
         match &mut occupant.waker {
             // Still in the list from an earlier look.
@@ -94,7 +113,34 @@ impl Audience {
                 waiting.push(seat.index);
             }
         }
-        true
+        Parked::Asleep
+    }
+
+    /// All who are here.
+    pub(super) fn seats(&self) -> Vec<Seat> {
+        let of = |(shard, list): (usize, &Mutex<Shard>)| {
+            let indices: Vec<usize> = list.lock().occupants.iter().map(|(index, _)| index).collect();
+            indices.into_iter().map(move |index| Seat { shard, index })
+        };
+        self.shards.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// Lets one client leave when it has read everything, with a `retry` of its own.
+    pub(super) fn say_farewell(&self, seat: Seat, retry: Duration) {
+        let woken = {
+            let mut shard = self.shards[seat.shard].lock();
+            let Shard { occupants, waiting } = &mut *shard;
+            let Some(occupant) = occupants.get_mut(seat.index) else { return };
+            occupant.farewell = Some(retry);
+            let waker = occupant.waker.take();
+            if waker.is_some() {
+                waiting.retain(|&index| index != seat.index);
+            }
+            waker
+        };
+        if let Some(waker) = woken {
+            waker.wake();
+        }
     }
 
     /// The client leaves.
@@ -172,8 +218,12 @@ mod tests {
         let waker = Waker::from(Arc::clone(&counter));
         let seats: Vec<Seat> = (0..1_000).map(|_| audience.sit(0)).collect();
         for seat in &seats {
-            assert!(audience.park(*seat, 1, &waker, || false));
-            assert!(audience.park(*seat, 1, &waker, || false), "a second look does not count twice");
+            assert_eq!(audience.park(*seat, 1, &waker, || false), Parked::Asleep);
+            assert_eq!(
+                audience.park(*seat, 1, &waker, || false),
+                Parked::Asleep,
+                "looking twice counts once"
+            );
         }
         audience.leave(seats[7]);
         audience.wake().await;
@@ -188,9 +238,25 @@ mod tests {
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
         let seat = audience.sit(0);
-        assert!(!audience.park(seat, 0, &waker, || true));
+        assert_eq!(audience.park(seat, 0, &waker, || true), Parked::News);
         audience.wake_now();
         assert_eq!(counter.count(), 0);
+    }
+
+    #[test]
+    fn a_farewell_wakes_one_client_and_waits_until_it_has_read_everything() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let seats = [audience.sit(0), audience.sit(0)];
+        for seat in seats {
+            audience.park(seat, 0, &waker, || false);
+        }
+        audience.say_farewell(seats[0], Duration::from_secs(3));
+        assert_eq!(counter.count(), 1);
+        assert_eq!(audience.park(seats[0], 0, &waker, || true), Parked::News, "first the news");
+        assert_eq!(audience.park(seats[0], 1, &waker, || false), Parked::Farewell(Duration::from_secs(3)));
+        assert_eq!(audience.seats().len(), 2);
     }
 
     #[test]

@@ -6,13 +6,15 @@
 
 mod audience;
 mod budget;
+mod greeting;
 mod head;
 mod reader;
 pub mod registry;
 mod shared;
 mod task;
 
+pub use greeting::Greeting;
 pub use head::Head;
 pub use reader::{Next, Reader};
-pub use registry::{JoinRequest, Joining, Refusal, Registry};
+pub use registry::{IfAbsent, JoinRequest, Joining, Refusal, Registry, Welcome};
 pub use shared::{Phase, Session, SessionState};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::audience::Seat;
+use super::audience::{Parked, Seat};
 use super::registry::ClientPermit;
 use super::shared::Session;
 use crate::proto::encoder::{self, Encoded};
@@ -35,6 +35,8 @@ pub struct Reader {
     cursor: Cursor,
     /// Given before the log is read: `retry`, a gap notice, an opening.
     first: VecDeque<Encoded>,
+    /// It was told when to come back.
+    has_left: bool,
     _permit: ClientPermit,
 }
 
@@ -46,7 +48,7 @@ impl Reader {
         let seat = session.audience.sit(joined.cursor.next());
         let retry = session.retry().map(encoder::retry);
         let first = retry.into_iter().chain(joined.first).collect();
-        Self { session, seat, cursor: joined.cursor, first, _permit: permit }
+        Self { session, seat, cursor: joined.cursor, first, has_left: false, _permit: permit }
     }
 
     /// The session that is read.
@@ -77,8 +79,16 @@ impl Reader {
                 let log = log.read();
                 log.head() != next || log.ended().is_some()
             };
-            if self.session.audience.park(self.seat, next, cx.waker(), has_news) {
-                return Poll::Pending;
+            match self.session.audience.park(self.seat, next, cx.waker(), has_news) {
+                Parked::News => {}
+                Parked::Asleep => return Poll::Pending,
+                Parked::Farewell(_) if self.has_left => {
+                    return Poll::Ready(Next::Ended(EndReason::Draining));
+                }
+                Parked::Farewell(retry) => {
+                    self.has_left = true;
+                    return Poll::Ready(Next::Batch(encoder::retry(retry).payload()));
+                }
             }
         }
     }

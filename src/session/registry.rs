@@ -112,6 +112,8 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Joining {
     reader: Reader,
+    /// Whether the session's stream was open before, so that its greeting may have passed.
+    is_late: bool,
     /// Where a first answer that is no event stream comes to, for the client that opened the session.
     handed_over: Option<oneshot::Receiver<Response<Incoming>>>,
 }
@@ -185,7 +187,9 @@ impl Registry {
         let mut shard = inner.shard(request.key).lock();
         if let Some(session) = inner.matching(&shard, request) {
             let permit = inner.permit()?;
-            return Ok(Joining { reader: inner.sit(&session, request, permit), handed_over: None });
+            let is_late = matches!(*session.phase.borrow(), Phase::Open(_));
+            let reader = inner.sit(&session, request, permit);
+            return Ok(Joining { reader, is_late, handed_over: None });
         }
         let first = match if_absent {
             IfAbsent::Refuse => return Err(Refusal::Absent),
@@ -201,7 +205,7 @@ impl Registry {
         inner.sessions.fetch_add(1, Ordering::Relaxed);
         let reader = inner.sit(&session, request, permit);
         inner.tasks.spawn(task.run());
-        Ok(Joining { reader, handed_over: Some(handed_over) })
+        Ok(Joining { reader, is_late: false, handed_over: Some(handed_over) })
     }
 
     fn create(
@@ -254,10 +258,39 @@ impl Registry {
         self.inner.budget.held()
     }
 
-    /// Ends all sessions and lets no new one be made; returns when their tasks have ended.
-    pub async fn drain(&self) {
+    /// Lets no new session be made, and says farewell to all clients over `window`: each is told a
+    /// `retry` of its own and closed at its turn, so that they don't all come back at once (spec 11).
+    pub async fn drain(&self, window: Duration) {
         self.inner.is_draining.store(true, Ordering::Release);
         // Whoever looked before the line above holds a shard's lock until its session is in the map.
+        let mut leaving: Vec<_> = self
+            .inner
+            .all()
+            .into_iter()
+            .flat_map(|session| {
+                let seats = session.audience.seats();
+                seats.into_iter().map(move |seat| (Arc::clone(&session), seat)).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut random = self.inner.fork_random();
+        for last in (1..leaving.len()).rev() {
+            let other = usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(0);
+            leaving.swap(last, other);
+        }
+        let started = tokio::time::Instant::now();
+        let count = u32::try_from(leaving.len()).unwrap_or(u32::MAX).max(1);
+        for (turn, (session, seat)) in (1u32..).zip(leaving) {
+            let at = window.mul_f64(f64::from(turn) / f64::from(count));
+            tokio::time::sleep_until(started + at).await;
+            // Whoever leaves early comes back late: all differ, and none before half the window.
+            let retry = window - at / 2;
+            session.audience.say_farewell(seat, retry);
+        }
+    }
+
+    /// Ends all sessions; returns when their tasks have ended.
+    pub async fn stop(&self) {
+        self.inner.is_draining.store(true, Ordering::Release);
         for session in self.inner.all() {
             session.end(EndReason::Draining);
         }
@@ -441,6 +474,12 @@ impl Drop for ClientPermit {
 }
 
 impl Joining {
+    /// Whether the session's stream was open before this client came.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.is_late
+    }
+
     /// Waits for the response head, `hold` at most. `subscription` is what was joined with.
     pub async fn welcome(
         mut self,

@@ -23,17 +23,20 @@ pub enum GapReason {
     UpstreamReset,
     /// An event was larger than allowed (spec 5.5).
     EventTooLarge,
+    /// The greeting of `late-join=fresh` could not be fetched (spec 4.8).
+    GreetingFailed,
 }
 
 impl GapReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TooOld,
         Self::OtherEpoch,
         Self::UnknownId,
         Self::UpstreamInterrupted,
         Self::UpstreamReset,
         Self::EventTooLarge,
+        Self::GreetingFailed,
     ];
 
     /// The name in the notice.
@@ -46,6 +49,7 @@ impl GapReason {
             Self::UpstreamInterrupted => "upstream-interrupted",
             Self::UpstreamReset => "upstream-reset",
             Self::EventTooLarge => "event-too-large",
+            Self::GreetingFailed => "greeting-failed",
         }
     }
 }

@@ -1,0 +1,159 @@
+//! Wiring: every part from its configuration, listeners bound, run until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::admin;
+use crate::config::Config;
+use crate::message::session_key::KeyHasher;
+use crate::server::accept;
+use crate::server::gateway::Gateway;
+use crate::session::Registry;
+use crate::shutdown::Shutdown;
+use crate::upstream::client::{SetupError, UpstreamClient};
+use crate::upstream::health::Health;
+
+/// Why the program can't start: one line that names the flag.
+#[derive(Debug)]
+pub enum StartError {
+    /// The upstream can't be used as configured.
+    Upstream(SetupError),
+    /// An address can't be listened on.
+    Bind {
+        /// The flag that named it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system gives no random numbers.
+    Random(getrandom::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(error) => write!(f, "{error}"),
+            Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
+            Self::Random(error) => write!(f, "no random numbers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The program, bound and ready to run.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    clients: TcpListener,
+    admin: Option<TcpListener>,
+    registry: Registry,
+    health: Arc<Health>,
+    gateway: Gateway,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Builds all parts and binds the listeners. Nothing is asked of the upstream.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let upstream = UpstreamClient::new(&config.upstream).map_err(StartError::Upstream)?;
+        let listen = |flag, address: SocketAddr| {
+            accept::bind(address).map_err(|error| StartError::Bind { flag, address, error })
+        };
+        let clients = listen("--listen", config.server.listen)?;
+        let admin = config.admin.listen.map(|address| listen("--admin-listen", address)).transpose()?;
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(StartError::Random)?;
+        let seed = getrandom::u64().map_err(StartError::Random)?;
+        let hasher = KeyHasher::new(&key);
+        let health = Arc::new(Health::default());
+        let shutdown = Shutdown::default();
+        let registry = Registry::new(
+            &config.sessions,
+            config.server.clients_max,
+            hasher.clone(),
+            upstream.clone(),
+            Arc::clone(&health),
+            seed,
+        );
+        let gateway =
+            Gateway::new(&config, hasher, registry.clone(), upstream, Arc::clone(&health), shutdown.clone());
+        Ok(Self { config, clients, admin, registry, health, gateway, shutdown })
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.clients.local_addr()
+    }
+
+    /// Where the admin listener is, if there is one.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
+    pub async fn run(self, first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+        let Self { config, clients, admin, registry, health, gateway, shutdown } = self;
+        let admin_shutdown = Shutdown::default();
+        let admin_task = admin.map(|listener| {
+            let state = admin::State::new(registry.clone(), Arc::clone(&health), shutdown.clone());
+            tokio::spawn(admin::run(listener, state, admin_shutdown.clone()))
+        });
+        let drain = config.server.drain;
+        let handler = gateway.clone();
+        let service = move |request| handler.clone().handle(request);
+        let server = tokio::spawn(accept::run(clients, Arc::new(config.server), shutdown.clone(), service));
+
+        first.await;
+        tracing::info!(drain = ?drain, clients = registry.clients(), "stopping: draining");
+        shutdown.drain();
+        let finish = async {
+            registry.drain(drain.mul_f64(DRAIN_SHARE)).await;
+            gateway.tunnels_ended().await;
+        };
+        tokio::select! {
+            () = finish => {}
+            () = tokio::time::sleep(drain) => tracing::info!("stopping: the time to drain is over"),
+            () = second => tracing::info!("stopping at once"),
+        }
+        shutdown.stop();
+        registry.stop().await;
+        end_of("server", server).await;
+        gateway.tunnels_ended().await;
+        admin_shutdown.stop();
+        if let Some(task) = admin_task {
+            end_of("admin listener", task).await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// The part of `--drain` over which clients are closed; the rest is for what they still have to get.
+const DRAIN_SHARE: f64 = 0.8;
+
+/// How long a part may take to end after it was told to stop at once.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn end_of(part: &'static str, task: tokio::task::JoinHandle<()>) {
+    match tokio::time::timeout(END_TIMEOUT, task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(part, %error, "a part failed"),
+        Err(_) => tracing::error!(part, "a part did not end in time"),
+    }
+}

@@ -1,0 +1,62 @@
+//! A session's events on their way to one client: the general path, through hyper.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use super::body::BodyError;
+use super::io::Watching;
+use crate::session::{Greeting, Next, Reader};
+
+/// The body of a client that reads a session.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Fetched for this client alone, before it reads what is shared (spec 4.8, `fresh`).
+    greeting: Option<Greeting>,
+    reader: Option<Reader>,
+    /// Notices the client's leaving; ends when the body does.
+    _watching: Watching,
+}
+
+impl Delivery {
+    pub(super) fn new(reader: Reader, greeting: Option<Greeting>, watching: Watching) -> Self {
+        Self { greeting, reader: Some(reader), _watching: watching }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(greeting) = &mut self.greeting {
+            match greeting.poll_next(cx) {
+                Poll::Ready(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Poll::Ready(None) => self.greeting = None,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
+        match std::task::ready!(reader.poll_next(cx)) {
+            Next::Batch(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Next::Ended(reason) => {
+                tracing::debug!(
+                    session = reader.session().name(),
+                    reason = reason.as_str(),
+                    "client's stream ended"
+                );
+                self.reader = None;
+                Poll::Ready(None)
+            }
+            Next::Slow => {
+                tracing::info!(
+                    session = reader.session().name(),
+                    reason = "slow",
+                    "client closed: too far behind"
+                );
+                self.reader = None;
+                // An error, not an end: a client that does not read would not read the end either.
+                Poll::Ready(Some(Err("the client fell too far behind".into())))
+            }
+        }
+    }
+}

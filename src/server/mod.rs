@@ -1,0 +1,18 @@
+//! The client side: connections, requests, and bytes to clients.
+//!
+//! Reading order: [`accept`] takes connections, `connection` speaks HTTP on each, [`gateway`]
+//! decides what becomes of a request, `delivery` writes a session's events, `forward` and `upgrade`
+//! pass on everything else. Knows no bytes of the upstream's streams.
+
+pub mod accept;
+mod body;
+mod connection;
+mod delivery;
+mod forward;
+pub mod gateway;
+mod io;
+mod legacy;
+mod upgrade;
+
+pub use body::Body;
+pub use connection::Peer;

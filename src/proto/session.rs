@@ -320,7 +320,7 @@ impl SessionMachine {
         // A stream that had proven itself ended the failures before it.
         self.failing_since.get_or_insert(now);
         let asked = asked.min(ASKED_WAIT_MAX).max(self.asked_wait);
-        let wait = self.backoff.fail(self.random.next(), asked);
+        let wait = self.backoff.fail(self.random.draw(), asked);
         self.last_wait = wait;
         self.not_before = now + asked;
         effects.push(Effect::Disconnect);

@@ -224,7 +224,7 @@ impl Registry {
             gap_event: settings.gap_event.clone(),
             late_join: settings.late_join,
         };
-        let log = Log::new(log_settings, Epoch::from_random(random.next()), start);
+        let log = Log::new(log_settings, Epoch::from_random(random.draw()), start);
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let session = Arc::new(Session::new(request.key.clone(), Arc::clone(settings), log, orders));
         let (hand_over, handed_over) = oneshot::channel();
@@ -274,7 +274,7 @@ impl Registry {
             .collect();
         let mut random = self.inner.fork_random();
         for last in (1..leaving.len()).rev() {
-            let other = usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(0);
+            let other = usize::try_from(random.draw() % (last as u64 + 1)).unwrap_or(0);
             leaving.swap(last, other);
         }
         let started = tokio::time::Instant::now();

@@ -106,7 +106,7 @@ impl SessionTask {
         };
         let start = session.log.read().upstream_id().cloned();
         Self {
-            machine: SessionMachine::new(machine_settings, Random::new(random.next()), now()),
+            machine: SessionMachine::new(machine_settings, Random::new(random.draw()), now()),
             recorder: Recorder::new(recorder_settings, start.as_deref()),
             news: registry.health.news(),
             session,
@@ -357,7 +357,7 @@ impl SessionTask {
         if wants_trim {
             // Under the lock, so that nobody can join at a place that is being trimmed.
             let mut log = session.log.write();
-            let needed = session.audience.needed().unwrap_or(log.head());
+            let needed = session.audience.needed().unwrap_or_else(|| log.head());
             log.trim(needed);
         }
         if is_from_upstream {
@@ -410,7 +410,7 @@ impl SessionTask {
     }
 
     fn next_epoch(&mut self) -> Epoch {
-        Epoch::from_random(self.random.next())
+        Epoch::from_random(self.random.draw())
     }
 
     fn close(&self, reason: EndReason) {

@@ -125,7 +125,7 @@ impl Route {
                 Ok(UpstreamStream::Tls(TokioIo::new(Box::new(stream))))
             }
             Self::Unix { path } => {
-                let stream = UnixStream::connect(path).await.map_err(|error| failed_connect(error))?;
+                let stream = UnixStream::connect(path).await.map_err(failed_connect)?;
                 Ok(UpstreamStream::Unix(TokioIo::new(stream)))
             }
         }

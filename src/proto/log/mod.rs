@@ -505,7 +505,7 @@ impl Log {
         let oldest_offset = self.head_offset - lag_max as u64;
         let first_kept = self.entries.partition_point(|entry| entry.offset < oldest_offset);
         // The newest entry always stays, however large it is: those who are up to date need it.
-        let Some(kept) = self.entries.get(first_kept).or(self.entries.back()) else { return };
+        let Some(kept) = self.entries.get(first_kept).or_else(|| self.entries.back()) else { return };
         let floor = kept.position;
         self.lost_before = self.lost_before.max(floor);
         self.gone_before = self.gone_before.max(floor.min(self.ring_start));
@@ -537,7 +537,7 @@ impl Log {
             Kind::Event { epoch, seq, ref upstream, is_its_own, ref moved_to } => Some(Evicted {
                 epoch,
                 seq,
-                upstream: moved_to.as_ref().or(upstream.as_ref().filter(|_| is_its_own)).cloned(),
+                upstream: moved_to.as_ref().or_else(|| upstream.as_ref().filter(|_| is_its_own)).cloned(),
             }),
             Kind::Gap | Kind::Passing => None,
         };

@@ -198,7 +198,7 @@ mod tests {
                     prop_assert!(twin.ends_with(&query));
                     prop_assert_eq!(routes.twin(&twin), None, "a twin is never rewritten again");
                     // A server that drops empty segments first stays under the prefix as well.
-                    let mut collapsed = twin.clone();
+                    let mut collapsed = twin;
                     while collapsed.contains("//") {
                         collapsed = collapsed.replace("//", "/");
                     }

@@ -393,7 +393,7 @@ impl Inner {
     }
 
     fn fork_random(&self) -> Random {
-        Random::new(self.random.lock().next())
+        Random::new(self.random.lock().draw())
     }
 
     /// Milliseconds of this registry's life, never 0.

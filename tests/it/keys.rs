@@ -1,0 +1,96 @@
+//! Who shares a session, and who doesn't (spec 4.2, 4.7).
+
+use crate::support::{Proxy, Upstream};
+
+const PATH: &str = "/v1/sessions/1/events";
+
+#[tokio::test]
+async fn clients_that_the_upstream_could_tell_apart_do_not_share() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut clients = Vec::new();
+    let heads: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("Authorization", "Bearer 1")],
+        &[("Cookie", "session=1")],
+        &[("Mcp-Session-Id", "1")],
+        &[("X-Tenant", "1")],
+        &[("Origin", "http://elsewhere")],
+    ];
+    for (number, head) in heads.into_iter().enumerate() {
+        let mut client = proxy.ask(PATH, head).await;
+        let mut stream = upstream.stream().await;
+        for (name, value) in head {
+            assert_eq!(stream.header(name), Some(*value));
+        }
+        stream.send(format!("data: {number}\n\n")).await;
+        assert_eq!(client.data().await, number.to_string());
+        clients.push((client, stream));
+    }
+    assert_eq!(proxy.state().await["session_count"], 6);
+}
+
+#[tokio::test]
+async fn vary_tells_apart_what_is_else_harmless() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut german = proxy.ask(PATH, &[("Accept-Language", "de")]).await;
+    let mut exchange = upstream.accept().await;
+    // This one waits for the first answer, which says that it is for others.
+    let mut english = proxy.ask(PATH, &[("Accept-Language", "en")]).await;
+    proxy.until("both to wait", |state| state["clients"] == 2).await;
+    exchange.begin_stream("Vary: Accept-Language\r\n").await;
+    let mut second = upstream.accept().await;
+    assert_eq!(second.header("accept-language"), Some("en"));
+    second.begin_stream("Vary: Accept-Language\r\n").await;
+    exchange.send("data: Hallo\n\n").await;
+    second.send("data: Hello\n\n").await;
+    assert_eq!(german.data().await, "Hallo");
+    assert_eq!(english.data().await, "Hello");
+    let mut late = proxy.subscribe(PATH, &[("Accept-Language", "de")]).await;
+    exchange.send("data: noch einmal\n\n").await;
+    assert_eq!(late.data().await, "noch einmal");
+}
+
+#[tokio::test]
+async fn a_stream_that_varies_with_everything_is_never_shared() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut one = proxy.ask(PATH, &[]).await;
+    let mut first = upstream.accept().await;
+    first.begin_stream("Vary: *\r\n").await;
+    first.send("data: one\n\n").await;
+    assert_eq!(one.data().await, "one");
+    let mut two = proxy.ask(PATH, &[]).await;
+    let mut second = upstream.accept().await;
+    second.begin_stream("Vary: *\r\n").await;
+    second.send("data: two\n\n").await;
+    assert_eq!(two.data().await, "two");
+}
+
+#[tokio::test]
+async fn cookies_go_to_the_client_whose_request_fetched_them() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut opener = proxy.ask(PATH, &[]).await;
+    let mut exchange = upstream.accept().await;
+    exchange.begin_stream("Set-Cookie: s=1\r\nX-App: yes\r\nConnection: x-hop\r\nX-Hop: 1\r\n").await;
+    assert_eq!(opener.header("set-cookie").await.as_deref(), Some("s=1"));
+    let mut other = proxy.subscribe(PATH, &[]).await;
+    assert_eq!(other.header("set-cookie").await, None);
+    assert_eq!(other.header("x-app").await.as_deref(), Some("yes"));
+    assert_eq!(other.header("x-hop").await, None);
+}
+
+#[tokio::test]
+async fn a_credential_in_the_query_is_hidden_and_tells_clients_apart() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--credential-query=token"]).await;
+    let _one = proxy.ask(&format!("{PATH}?token=hunter2"), &[]).await;
+    let _first = upstream.stream().await;
+    let _two = proxy.ask(&format!("{PATH}?token=other"), &[]).await;
+    let _second = upstream.stream().await;
+    let state = proxy.state().await;
+    assert_eq!(state["session_count"], 2);
+    assert!(!state.to_string().contains("hunter2"), "{state}");
+}

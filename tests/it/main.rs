@@ -1,0 +1,24 @@
+//! The proxy as a whole, over real sockets: a scripted upstream, the proxy on a free port, raw clients.
+//!
+//! | module | stories |
+//! |---|---|
+//! | `fan_out` | one subscription for all, joining, leaving, lingering, heartbeats, slow clients |
+//! | `replay` | own ids, `Last-Event-ID`, gaps, restarts of the upstream and of ssecar |
+//! | `late_join` | what a client that comes late gets first |
+//! | `keys` | who shares a session and who doesn't |
+//! | `forwarding` | everything that is no session |
+//! | `legacy` | legacy routes |
+//! | `bad_upstream` | answers that are no stream, broken ones, endless ones |
+//! | `command_line` | exit codes, the health check, the demo |
+//! | `stopping` | draining |
+
+mod bad_upstream;
+mod command_line;
+mod fan_out;
+mod forwarding;
+mod keys;
+mod late_join;
+mod legacy;
+mod replay;
+mod stopping;
+mod support;

@@ -118,13 +118,17 @@ impl App {
         let drain = config.server.drain;
         let handler = gateway.clone();
         let service = move |request| handler.clone().handle(request);
-        let server = tokio::spawn(accept::run(clients, Arc::new(config.server), shutdown.clone(), service));
+        let mut server =
+            tokio::spawn(accept::run(clients, Arc::new(config.server), shutdown.clone(), service));
 
         first.await;
         tracing::info!(drain = ?drain, clients = registry.clients(), "stopping: draining");
         shutdown.drain();
+        let mut served = None;
         let finish = async {
             registry.drain(drain.mul_f64(DRAIN_SHARE)).await;
+            // The last clients still have to get their farewell, and forwarded requests their answers.
+            served = Some((&mut server).await);
             gateway.tunnels_ended().await;
         };
         tokio::select! {
@@ -134,11 +138,14 @@ impl App {
         }
         shutdown.stop();
         registry.stop().await;
-        end_of("server", server).await;
+        match served {
+            Some(result) => report_end("server", Ok(result)),
+            None => report_end("server", tokio::time::timeout(END_TIMEOUT, server).await),
+        }
         gateway.tunnels_ended().await;
         admin_shutdown.stop();
         if let Some(task) = admin_task {
-            end_of("admin listener", task).await;
+            report_end("admin listener", tokio::time::timeout(END_TIMEOUT, task).await);
         }
         tracing::info!("stopped");
     }
@@ -150,8 +157,11 @@ const DRAIN_SHARE: f64 = 0.8;
 /// How long a part may take to end after it was told to stop at once.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-async fn end_of(part: &'static str, task: tokio::task::JoinHandle<()>) {
-    match tokio::time::timeout(END_TIMEOUT, task).await {
+fn report_end(
+    part: &'static str,
+    end: Result<Result<(), tokio::task::JoinError>, tokio::time::error::Elapsed>,
+) {
+    match end {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(part, %error, "a part failed"),
         Err(_) => tracing::error!(part, "a part did not end in time"),

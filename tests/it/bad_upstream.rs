@@ -37,9 +37,8 @@ async fn clients_that_waited_for_an_answer_that_is_no_stream_ask_on_their_own() 
     let mut first = upstream.accept().await;
     let mut two = proxy.ask(PATH, &[]).await;
     proxy.until("both to wait", |state| state["clients"] == 2).await;
-    first.answer(404, "", "first").await;
+    first.answer(404, "Connection: close\r\n", "first").await;
     assert_eq!(one.response().await.body, b"first");
-    drop(first);
     upstream.accept().await.answer(404, "", "second").await;
     assert_eq!(two.response().await.body, b"second");
 }

@@ -12,7 +12,8 @@ use clap::{Args as _, CommandFactory, Parser};
 use super::flags::{
     AdminFlags, AdminListen, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags, HealthcheckFlags,
     HostHeaderChoice, LateJoinChoice, LegacyFlags, LegacyModeChoice, LimitFlags, ListenFlags, LogFlags,
-    LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, StreamFlags, SubCommand, UpstreamFlags,
+    LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, StreamFlags, SubCommand, Switch,
+    UpstreamFlags,
 };
 use super::units::show;
 use super::{
@@ -121,8 +122,15 @@ fn wrong(line: impl Into<String>) -> ConfigError {
 fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     let Flags { upstream, listen, legacy, sessions, streams, limits, admin, log, command: _ } = flags;
     let ListenFlags { listen, trusted_proxy, drain } = listen;
-    let LimitFlags { max_clients, max_sessions, memory_budget, max_head_size, max_headers, head_timeout } =
-        limits;
+    let LimitFlags {
+        max_clients,
+        max_sessions,
+        memory_budget,
+        catch_up_max,
+        max_head_size,
+        max_headers,
+        head_timeout,
+    } = limits;
     let SessionFlags { sse_path, ignore_header, key_header, credential_header, credential_query, route } =
         sessions;
     let AdminFlags { admin_listen: AdminListen(admin_listen) } = admin;
@@ -153,6 +161,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             credential_query,
             sessions_max: max_sessions,
             memory_budget,
+            catch_ups_max: catch_up_max,
         },
         routes: RouteTable {
             routes: route.iter().map(|text| check_route(text, args)).collect::<Result<_, _>>()?,
@@ -246,6 +255,7 @@ fn check_streams(flags: StreamFlags) -> Result<RouteSettings, ConfigError> {
         client_retry,
         replay_events,
         replay_bytes,
+        catch_up,
         gap_event,
         heartbeat,
         client_lag,
@@ -293,6 +303,10 @@ fn check_streams(flags: StreamFlags) -> Result<RouteSettings, ConfigError> {
         ephemeral_without_id,
         drop_comments,
         client_retry,
+        catch_up: match catch_up {
+            Switch::On => true,
+            Switch::Off => false,
+        },
         gap_event: (!gap_event.is_empty()).then_some(gap_event),
         status_event: (!status_event.is_empty()).then_some(status_event),
         heartbeat,

@@ -232,6 +232,15 @@ pub(super) struct StreamFlags {
     /// Bytes kept for replay in each session
     #[arg(long, env = "SSECAR_REPLAY_BYTES", value_name = "SIZE", default_value = "1MiB", value_parser = size, help_heading = "Replay")]
     pub replay_bytes: usize,
+    /// Whether a client whose events are no longer kept fetches them from the service, where that gives ids
+    #[arg(
+        long,
+        env = "SSECAR_CATCH_UP",
+        value_name = "WHETHER",
+        default_value = "on",
+        help_heading = "Replay"
+    )]
+    pub catch_up: Switch,
     /// The type of the event that tells a client of missing events (empty: none)
     #[arg(long, env = "SSECAR_GAP_EVENT", value_name = "NAME", default_value = "ssecar-gap", value_parser = event_name, help_heading = "Replay")]
     pub gap_event: String,
@@ -296,6 +305,9 @@ pub(super) struct LimitFlags {
     /// Bytes that all sessions' events may take together
     #[arg(long, env = "SSECAR_MEMORY_BUDGET", value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub memory_budget: usize,
+    /// Clients that fetch what they missed from the service at once; more wait, up to 10s
+    #[arg(long, env = "SSECAR_CATCH_UP_MAX", value_name = "NUMBER", default_value = "16", value_parser = catch_ups)]
+    pub catch_up_max: usize,
     /// The largest request head, 8KiB at least
     #[arg(long, env = "SSECAR_MAX_HEAD_SIZE", value_name = "SIZE", default_value = "16KiB", value_parser = size)]
     pub max_head_size: usize,
@@ -325,6 +337,9 @@ pub(super) struct LogFlags {
     #[arg(long, env = "SSECAR_LOG_FILTER", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log_filter: String,
 }
+
+/// The largest `--catch-up-max`.
+const CATCH_UPS_MAX: usize = 10_000;
 
 /// An address, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -358,6 +373,12 @@ pub(super) enum EventIdsChoice {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum OnEndChoice {
     Reconnect,
     Close,
@@ -386,6 +407,11 @@ fn address_or_off(text: &str) -> Result<AdminListen, String> {
             address(text).map(|address| AdminListen(Some(address))).map_err(|expected| expected + ", or off")
         }
     }
+}
+
+fn catch_ups(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= CATCH_UPS_MAX);
+    number.ok_or_else(|| format!("expected a number up to {CATCH_UPS_MAX}"))
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -161,6 +161,8 @@ pub struct SessionsConfig {
     pub sessions_max: usize,
     /// Bytes that all rings together may hold (spec 6.2).
     pub memory_budget: usize,
+    /// Clients that catch up by a request of their own at once (spec 6.7).
+    pub catch_ups_max: usize,
 }
 
 /// The admin listener.

@@ -53,6 +53,8 @@ pub struct RouteSettings {
     pub drop_comments: bool,
     /// The `retry` that clients are told, instead of the upstream's.
     pub client_retry: Option<Duration>,
+    /// Whether a client whose place is gone fetches what it missed from the upstream (spec 6.7).
+    pub catch_up: bool,
     /// The type of gap notices; `None`: no notices (spec 6.3).
     pub gap_event: Option<String>,
     /// The type of status events; `None`: no such events (spec 8.3).

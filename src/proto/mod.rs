@@ -6,6 +6,7 @@
 pub mod backoff;
 mod bom;
 pub mod breaker;
+pub mod catch_up;
 pub mod decoder;
 pub mod encoder;
 pub mod end_event;

@@ -7,34 +7,25 @@ use http_body::Frame;
 
 use super::body::BodyError;
 use super::io::Watching;
-use crate::session::{Greeting, Next, Reader};
+use crate::session::{Next, Reader};
 
 /// The body of a client that reads a session.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Fetched for this client alone, before it reads what is shared (spec 4.8, `fresh`).
-    greeting: Option<Greeting>,
     reader: Option<Reader>,
     /// Notices the client's leaving; ends when the body does.
     _watching: Watching,
 }
 
 impl Delivery {
-    pub(super) fn new(reader: Reader, greeting: Option<Greeting>, watching: Watching) -> Self {
-        Self { greeting, reader: Some(reader), _watching: watching }
+    pub(super) fn new(reader: Reader, watching: Watching) -> Self {
+        Self { reader: Some(reader), _watching: watching }
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(greeting) = &mut self.greeting {
-            match greeting.poll_next(cx) {
-                Poll::Ready(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Poll::Ready(None) => self.greeting = None,
-                Poll::Pending => return Poll::Pending,
-            }
-        }
         let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
         match std::task::ready!(reader.poll_next(cx)) {
             Next::Batch(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),

@@ -14,14 +14,14 @@ use super::delivery::Delivery;
 use super::forward::{self, Outgoing};
 use super::legacy::{self, Route};
 use super::upgrade::Tunnels;
-use crate::config::{Config, LateJoin, LegacyConfig, OnUpstreamDown, RouteSettings, RouteTable};
+use crate::config::{Config, LegacyConfig, OnUpstreamDown, RouteSettings, RouteTable};
 use crate::message::problem::Problem;
 use crate::message::session_key::{KeyHasher, KeyRules, SessionKey, shared_query};
 use crate::message::{hop_by_hop, negotiation};
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
-use crate::session::{Greeting, Head, IfAbsent, JoinRequest, Joining, Reader, Refusal, Registry, Welcome};
+use crate::session::{Head, IfAbsent, JoinRequest, Joining, Reader, Refusal, Registry, Welcome};
 use crate::shutdown::Shutdown;
 use crate::upstream::client::{RequestBody, UpstreamClient};
 use crate::upstream::health::Health;
@@ -244,20 +244,14 @@ impl Shared {
         peer: &Peer,
     ) -> Result<Option<Joined>, Problem> {
         let settings = &subscriber.settings;
-        let wants_greeting =
-            settings.late_join == LateJoin::Fresh && subscriber.last_event_id.is_none() && joining.is_late();
-        let greeting = || {
-            wants_greeting
-                .then(|| Greeting::new(self.upstream.clone(), subscriber.subscription.clone(), settings))
-        };
         let rejects = settings.on_upstream_down == OnUpstreamDown::Reject;
         let welcome =
             joining.welcome(&self.registry, &subscriber.subscription, settings.hold_head, rejects).await;
         Ok(Some(match welcome {
             Welcome::Open { reader, head, is_opener } => {
-                Joined::Response(stream(&head, is_opener, reader, greeting(), peer))
+                Joined::Response(stream(&head, is_opener, reader, peer))
             }
-            Welcome::Held(reader) => Joined::Response(stream(&Head::held(), false, reader, greeting(), peer)),
+            Welcome::Held(reader) => Joined::Response(stream(&Head::held(), false, reader, peer)),
             Welcome::Away { wait } => return Err(Problem::UpstreamDown { retry_after: wait }),
             Welcome::NotShared(Some(response)) => {
                 Joined::Response(forward::relay(response, settings.heartbeat))
@@ -357,14 +351,8 @@ impl Shared {
     }
 }
 
-fn stream(
-    head: &Head,
-    is_opener: bool,
-    reader: Reader,
-    greeting: Option<Greeting>,
-    peer: &Peer,
-) -> Response<Body> {
+fn stream(head: &Head, is_opener: bool, reader: Reader, peer: &Peer) -> Response<Body> {
     let parts = head.for_client(is_opener);
-    let delivery = Delivery::new(reader, greeting, peer.watch.start());
+    let delivery = Delivery::new(reader, peer.watch.start());
     Response::from_parts(parts, Body::Session(Box::new(delivery)))
 }

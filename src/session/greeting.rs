@@ -29,7 +29,7 @@ use crate::upstream::subscription::SubscriptionRequest;
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The greeting of one client.
-pub struct Greeting {
+pub(super) struct Greeting {
     state: State,
     deadline: Pin<Box<Sleep>>,
     pause: Duration,
@@ -54,7 +54,11 @@ impl fmt::Debug for Greeting {
 impl Greeting {
     /// Asks when it is first polled.
     #[must_use]
-    pub fn new(client: UpstreamClient, request: SubscriptionRequest, settings: &RouteSettings) -> Self {
+    pub(super) fn new(
+        client: UpstreamClient,
+        request: SubscriptionRequest,
+        settings: &RouteSettings,
+    ) -> Self {
         Self {
             state: State::Asking(Box::pin(request.send(client, None))),
             deadline: Box::pin(tokio::time::sleep(GREETING_TIMEOUT)),
@@ -68,7 +72,7 @@ impl Greeting {
 
     /// The next part of the greeting; `None` when it is over. A greeting that can't be had is told
     /// as a gap.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let is_late = self.deadline.as_mut().poll(cx).is_ready();
             match &mut self.state {

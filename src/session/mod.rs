@@ -6,6 +6,7 @@
 
 mod audience;
 mod budget;
+mod catching_up;
 mod greeting;
 mod head;
 mod reader;
@@ -13,7 +14,6 @@ pub mod registry;
 mod shared;
 mod task;
 
-pub use greeting::Greeting;
 pub use head::Head;
 pub use reader::{Next, Reader};
 pub use registry::{IfAbsent, JoinRequest, Joining, Refusal, Registry, Welcome};

@@ -3,15 +3,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::audience::{Parked, Seat};
+use super::catching_up::{CatchingUp, Step};
+use super::greeting::Greeting;
 use super::registry::ClientPermit;
 use super::shared::Session;
 use crate::proto::encoder::{self, Encoded};
-use crate::proto::log::{Cursor, EndReason, Joined, Log, Read};
+use crate::proto::log::{Cursor, EndReason, Joined, Log, Position, Read};
 
 /// Bytes that a client which is behind gets at once (spec 7.3).
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -27,14 +30,28 @@ pub enum Next {
     Slow,
 }
 
+/// What a client gets for itself alone.
+#[derive(Debug)]
+pub(super) enum Prelude {
+    /// The upstream's greeting (spec 4.8, `fresh`). Its place in the log is taken already.
+    Greeting(Box<Greeting>),
+    /// What it missed (spec 6.7). Where it joins shows itself.
+    CatchingUp(Box<CatchingUp>),
+}
+
+/// Needed by nobody: the seat of a client that reads something else.
+const NOTHING_NEEDED: Position = Position::MAX;
+
 /// A client of a session. Leaves it when dropped.
 #[derive(Debug)]
 pub struct Reader {
     session: Arc<Session>,
     seat: Seat,
     cursor: Cursor,
-    /// Given before the log is read: `retry`, a gap notice, an opening.
-    first: VecDeque<Encoded>,
+    /// Given before anything else: `retry`, a gap notice, an opening.
+    first: VecDeque<Bytes>,
+    /// What it gets for itself alone before it reads what is shared.
+    prelude: Option<Prelude>,
     /// It was told when to come back.
     has_left: bool,
     _permit: ClientPermit,
@@ -43,12 +60,22 @@ pub struct Reader {
 impl Reader {
     /// Takes a place. The log is held by the caller, so that the place in it and the start of what
     /// is live are one: nothing can be appended between.
-    pub(super) fn join(session: Arc<Session>, log: &Log, joined: Joined, permit: ClientPermit) -> Self {
+    pub(super) fn join(
+        session: Arc<Session>,
+        log: &Log,
+        joined: Joined,
+        prelude: Option<Prelude>,
+        permit: ClientPermit,
+    ) -> Self {
         debug_assert!(joined.cursor.next() <= log.head(), "a cursor of another log");
-        let seat = session.audience.sit(joined.cursor.next());
+        let needed = match prelude {
+            Some(Prelude::CatchingUp(_)) => NOTHING_NEEDED,
+            Some(Prelude::Greeting(_)) | None => joined.cursor.next(),
+        };
+        let seat = session.audience.sit(needed);
         let retry = session.retry().map(encoder::retry);
-        let first = retry.into_iter().chain(joined.first).collect();
-        Self { session, seat, cursor: joined.cursor, first, has_left: false, _permit: permit }
+        let first = retry.iter().chain(&joined.first).map(Encoded::payload).collect();
+        Self { session, seat, cursor: joined.cursor, first, prelude, has_left: false, _permit: permit }
     }
 
     /// The session that is read.
@@ -58,10 +85,50 @@ impl Reader {
     }
 
     /// The next bytes, or the end. After an end it must not be called again.
-    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Next> {
-        if let Some(first) = self.first.pop_front() {
-            return Poll::Ready(Next::Batch(first.payload()));
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            if let Some(first) = self.first.pop_front() {
+                return Poll::Ready(Next::Batch(first));
+            }
+            match &mut self.prelude {
+                None => return self.poll_shared(cx),
+                Some(Prelude::Greeting(greeting)) => match ready!(greeting.poll_next(cx)) {
+                    Some(text) => return Poll::Ready(Next::Batch(text)),
+                    None => self.prelude = None,
+                },
+                Some(Prelude::CatchingUp(catching_up)) => {
+                    match catching_up.poll_step(&self.session, self.seat, cx) {
+                        Poll::Ready(Step::Text(text)) => return Poll::Ready(Next::Batch(text)),
+                        Poll::Ready(Step::Join(text, joined)) => {
+                            self.prelude = None;
+                            self.cursor = joined.cursor;
+                            let text = (!text.is_empty()).then_some(text);
+                            self.first =
+                                text.into_iter().chain(joined.first.iter().map(Encoded::payload)).collect();
+                        }
+                        Poll::Ready(Step::End) => return Poll::Ready(Next::Ended(EndReason::Closed)),
+                        Poll::Pending => return self.poll_apart(cx),
+                    }
+                }
+            }
         }
+    }
+
+    /// What the session has to say to a client that reads something else: that it ends, or that the
+    /// client is to leave. News wake it too, since it may join there.
+    fn poll_apart(&mut self, cx: &Context<'_>) -> Poll<Next> {
+        match self.session.log.read().ended() {
+            // What it misses, it can still fetch; the end of what is shared comes after that.
+            None | Some(EndReason::Finished | EndReason::Lingered) => {}
+            Some(reason) => return Poll::Ready(Next::Ended(reason)),
+        }
+        match self.session.audience.park(self.seat, NOTHING_NEEDED, cx.waker(), || false) {
+            Parked::News | Parked::Asleep => Poll::Pending,
+            Parked::Farewell(retry) => self.leave(retry),
+        }
+    }
+
+    fn poll_shared(&mut self, cx: &Context<'_>) -> Poll<Next> {
         loop {
             let read = self.session.log.read().read(&mut self.cursor, BATCH_BYTES_MAX);
             match read {
@@ -82,15 +149,17 @@ impl Reader {
             match self.session.audience.park(self.seat, next, cx.waker(), has_news) {
                 Parked::News => {}
                 Parked::Asleep => return Poll::Pending,
-                Parked::Farewell(_) if self.has_left => {
-                    return Poll::Ready(Next::Ended(EndReason::Draining));
-                }
-                Parked::Farewell(retry) => {
-                    self.has_left = true;
-                    return Poll::Ready(Next::Batch(encoder::retry(retry).payload()));
-                }
+                Parked::Farewell(retry) => return self.leave(retry),
             }
         }
+    }
+
+    /// Tells the client when to come back, then ends its stream.
+    fn leave(&mut self, retry: Duration) -> Poll<Next> {
+        if std::mem::replace(&mut self.has_left, true) {
+            return Poll::Ready(Next::Ended(EndReason::Draining));
+        }
+        Poll::Ready(Next::Batch(encoder::retry(retry).payload()))
     }
 }
 

@@ -12,18 +12,20 @@ use std::time::{Duration, Instant};
 use http::Response;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::budget::Budget;
+use super::catching_up::CatchingUp;
+use super::greeting::Greeting;
 use super::head::Head;
-use super::reader::Reader;
+use super::reader::{Prelude, Reader};
 use super::shared::{ORDERS_MAX, Phase, Session};
 use super::task::{First, SessionTask};
 use crate::config::{RouteSettings, SessionsConfig};
 use crate::message::session_key::{KeyHasher, SessionKey};
 use crate::proto::event_id::{Epoch, LastEventId};
-use crate::proto::log::{EndReason, Joined, Log, LogSettings};
+use crate::proto::log::{EndReason, Joined, LateJoin, Log, LogSettings, Missing};
 use crate::proto::random::Random;
 use crate::upstream::client::UpstreamClient;
 use crate::upstream::health::Health;
@@ -49,6 +51,9 @@ pub(super) struct Inner {
     clients: Arc<Clients>,
     budget: Budget,
     next_reclaim: AtomicU64,
+    /// For clients that catch up.
+    catch_ups: Arc<Semaphore>,
+    has_catch_ups: bool,
     hasher: KeyHasher,
     pub(super) upstream: UpstreamClient,
     pub(super) health: Arc<Health>,
@@ -112,8 +117,6 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Joining {
     reader: Reader,
-    /// Whether the session's stream was open before, so that its greeting may have passed.
-    is_late: bool,
     /// Where a first answer that is no event stream comes to, for the client that opened the session.
     handed_over: Option<oneshot::Receiver<Response<Incoming>>>,
 }
@@ -164,6 +167,8 @@ impl Registry {
             clients: Arc::new(Clients { count: AtomicUsize::new(0), max: clients_max }),
             budget: Budget::new(config.memory_budget),
             next_reclaim: AtomicU64::new(0),
+            catch_ups: Arc::new(Semaphore::new(config.catch_ups_max)),
+            has_catch_ups: config.catch_ups_max > 0,
             hasher,
             upstream,
             health,
@@ -187,9 +192,8 @@ impl Registry {
         let mut shard = inner.shard(request.key).lock();
         if let Some(session) = inner.matching(&shard, request) {
             let permit = inner.permit()?;
-            let is_late = matches!(*session.phase.borrow(), Phase::Open(_));
-            let reader = inner.sit(&session, request, permit);
-            return Ok(Joining { reader, is_late, handed_over: None });
+            let reader = inner.sit(&session, request, false, permit);
+            return Ok(Joining { reader, handed_over: None });
         }
         let first = match if_absent {
             IfAbsent::Refuse => return Err(Refusal::Absent),
@@ -203,9 +207,9 @@ impl Registry {
         let (session, task, handed_over) = self.create(request, first);
         shard.entry(request.key.clone()).or_default().push(Arc::clone(&session));
         inner.sessions.fetch_add(1, Ordering::Relaxed);
-        let reader = inner.sit(&session, request, permit);
+        let reader = inner.sit(&session, request, true, permit);
         inner.tasks.spawn(task.run());
-        Ok(Joining { reader, is_late: false, handed_over: Some(handed_over) })
+        Ok(Joining { reader, handed_over: Some(handed_over) })
     }
 
     fn create(
@@ -334,20 +338,33 @@ impl Inner {
     }
 
     /// Must be called under the shard's lock: it raises the count that keeps the session alive.
-    fn sit(&self, session: &Arc<Session>, request: &JoinRequest<'_>, permit: ClientPermit) -> Reader {
+    fn sit(
+        &self,
+        session: &Arc<Session>,
+        request: &JoinRequest<'_>,
+        is_opener: bool,
+        permit: ClientPermit,
+    ) -> Reader {
         let log = session.log.read();
-        let joined = match request.last_event_id {
-            None => log.join(session.settings.late_join),
+        let (joined, prelude) = match request.last_event_id {
+            None => {
+                let late_join = session.settings.late_join;
+                // Once the stream is open, its greeting may have passed.
+                let is_late = matches!(*session.phase.borrow(), Phase::Open(_));
+                let greeting = (late_join == LateJoin::Fresh && is_late).then(|| {
+                    let request = request.subscription.clone();
+                    Box::new(Greeting::new(self.upstream.clone(), request, &session.settings))
+                });
+                (log.join(late_join), greeting.map(Prelude::Greeting))
+            }
             Some(last) => match log.resume(last) {
-                Ok(cursor) => Joined { first: Vec::new(), cursor },
+                Ok(cursor) => (Joined { first: Vec::new(), cursor }, None),
                 Err(missing) => {
-                    tracing::debug!(
-                        session = session.name(),
-                        reason = missing.reason.as_str(),
-                        missed = missing.missed,
-                        "a client's place is gone: it is told of a gap"
-                    );
-                    log.join_after_gap(last, missing)
+                    // Where events came without ids, there is nothing to ask the upstream from.
+                    let has_ids = log.upstream_id().is_some() || log.epoch().1 == 0;
+                    let is_allowed = session.settings.catch_up && self.has_catch_ups;
+                    let may_catch_up = is_allowed && has_ids && !is_opener;
+                    self.sit_apart(session, &log, request.subscription, last, missing, may_catch_up)
                 }
             },
         };
@@ -355,7 +372,33 @@ impl Inner {
             session.alone_since.store(0, Ordering::Relaxed);
         }
         session.clients_changed.notify_one();
-        Reader::join(Arc::clone(session), &log, joined, permit)
+        Reader::join(Arc::clone(session), &log, joined, prelude, permit)
+    }
+
+    /// A client whose place is gone catches up where it can, else it is told of a gap.
+    fn sit_apart(
+        &self,
+        session: &Arc<Session>,
+        log: &Log,
+        subscription: &SubscriptionRequest,
+        last: &LastEventId,
+        missing: Missing,
+        may_catch_up: bool,
+    ) -> (Joined, Option<Prelude>) {
+        let catching_up = may_catch_up
+            .then(|| CatchingUp::new(session, &self.catch_ups, &self.upstream, subscription, last, missing))
+            .flatten();
+        if let Some(catching_up) = catching_up {
+            let prelude = Prelude::CatchingUp(Box::new(catching_up));
+            return (log.join(LateJoin::Live), Some(prelude));
+        }
+        tracing::debug!(
+            session = session.name(),
+            reason = missing.reason.as_str(),
+            missed = missing.missed,
+            "a client's place is gone: it is told of a gap"
+        );
+        (log.join_after_gap(last, missing), None)
     }
 
     /// Removes the session if it has no client; `false`: somebody came.
@@ -474,12 +517,6 @@ impl Drop for ClientPermit {
 }
 
 impl Joining {
-    /// Whether the session's stream was open before this client came.
-    #[must_use]
-    pub fn is_late(&self) -> bool {
-        self.is_late
-    }
-
     /// Waits for the response head, `hold` at most. `subscription` is what was joined with.
     pub async fn welcome(
         mut self,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `fan_out` | one subscription for all, joining, leaving, lingering, heartbeats, slow clients |
 //! | `replay` | own ids, `Last-Event-ID`, gaps, restarts of the upstream and of ssecar |
+//! | `catch_up` | fetching what is no longer kept |
 //! | `late_join` | what a client that comes late gets first |
 //! | `keys` | who shares a session and who doesn't |
 //! | `forwarding` | everything that is no session |
@@ -12,7 +13,10 @@
 //! | `command_line` | exit codes, the health check, the demo |
 //! | `stopping` | draining |
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+
 mod bad_upstream;
+mod catch_up;
 mod command_line;
 mod fan_out;
 mod forwarding;

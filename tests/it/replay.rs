@@ -148,7 +148,7 @@ async fn ids_with_nul_or_beyond_all_measure_harm_nothing() {
 #[tokio::test]
 async fn the_upstreams_own_ids_can_be_left_as_they_are() {
     let upstream = Upstream::start().await;
-    let proxy = Proxy::start(&upstream, &["--event-ids=upstream"]).await;
+    let proxy = Proxy::start(&upstream, &["--event-ids=upstream", "--catch-up=off"]).await;
     let mut client = proxy.ask(PATH, &[]).await;
     let mut stream = upstream.stream().await;
     stream.send(numbered(1..=2)).await;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::gap::{Gap, GapReason};
-use super::{Cursor, Evicted, Kind, Log, Position};
-use crate::proto::encoder::Encoded;
+use super::{Cursor, Entry, Evicted, Kind, Log, Position};
+use crate::proto::encoder::{self, Encoded};
 use crate::proto::event_id::{EventId, EventIds, LastEventId};
 
 /// What a client without `Last-Event-ID` gets first (spec 4.8).
@@ -107,6 +107,38 @@ impl Log {
                 is_right_before.then(|| self.replay_from(self.ring_start))
             }
         }
+    }
+
+    /// The place of the event with this upstream id and this content, if a replay may begin with
+    /// it: where a client that catches up joins (spec 6.7). Content counts, since an upstream may
+    /// number the events of each connection anew.
+    #[must_use]
+    pub fn at_event(&self, id: &[u8], event_type: &[u8], data: &[u8]) -> Option<Cursor> {
+        let place = self.place_of_event(id, event_type, data)?;
+        (place >= self.evicted_before).then(|| self.replay_from(place))
+    }
+
+    /// The place behind that event.
+    #[must_use]
+    pub fn behind_event(&self, id: &[u8], event_type: &[u8], data: &[u8]) -> Option<Cursor> {
+        let place = self.place_of_event(id, event_type, data)? + 1;
+        (place >= self.evicted_before).then(|| self.replay_from(place))
+    }
+
+    fn place_of_event(&self, id: &[u8], event_type: &[u8], data: &[u8]) -> Option<Position> {
+        let is_same = |entry: &&Entry| match &entry.kind {
+            Kind::Event { epoch, seq, upstream: Some(upstream), is_its_own: true, .. } if upstream == id => {
+                let shown = match self.settings.event_ids {
+                    EventIds::Own => {
+                        EventId { epoch: *epoch, seq: *seq, upstream: Some(upstream.clone()) }.to_bytes()
+                    }
+                    EventIds::Upstream => id.to_vec(),
+                };
+                encoder::event(Some(&shown), event_type, data).payload() == entry.encoded.payload()
+            }
+            Kind::Event { .. } | Kind::Gap | Kind::Passing => false,
+        };
+        self.entries.iter().rev().find(is_same).map(|entry| entry.position)
     }
 
     /// Whether the log's very first entry is what followed this upstream id.

@@ -10,21 +10,21 @@ use tokio::net::TcpStream;
 use super::soon;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Event {
-    pub id: String,
-    pub kind: String,
-    pub data: String,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) data: String,
 }
 
 #[derive(Debug, Clone)]
-pub struct Response {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 }
@@ -36,22 +36,22 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     /// Bytes read and not yet taken.
     buffer: Vec<u8>,
     head: Option<String>,
     decoder: Decoder,
     events: VecDeque<Event>,
     /// Comments and retry lines, as text.
-    pub extras: Vec<String>,
+    pub(crate) extras: Vec<String>,
     /// Sizes of the chunks that came.
-    pub chunks: Vec<usize>,
+    pub(crate) chunks: Vec<usize>,
     has_ended: bool,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
         Self {
             stream,
@@ -65,13 +65,13 @@ impl Client {
         }
     }
 
-    pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut client = Self::connect(address).await;
         client.request("GET", path, headers, b"").await;
         client
     }
 
-    pub async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+    pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             text += "Host: app.example\r\n";
@@ -89,7 +89,7 @@ impl Client {
         self.has_ended = false;
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// The response's head.
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         if let Some(head) = &self.head {
             return head.clone();
         }
@@ -129,11 +129,11 @@ impl Client {
         head
     }
 
-    pub async fn status(&mut self) -> u16 {
+    pub(crate) async fn status(&mut self) -> u16 {
         self.head().await.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    pub async fn header(&mut self, name: &str) -> Option<String> {
+    pub(crate) async fn header(&mut self, name: &str) -> Option<String> {
         header(&self.head().await, name).map(str::to_owned)
     }
 
@@ -157,7 +157,7 @@ impl Client {
     }
 
     /// A whole response with a length or chunks.
-    pub async fn response(&mut self) -> Response {
+    pub(crate) async fn response(&mut self) -> Response {
         let head = self.head().await;
         let status = self.status().await;
         let body = soon("a response body", async {
@@ -181,13 +181,13 @@ impl Client {
     }
 
     /// The next event; `None`: the stream has ended.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         self.head().await;
         soon("an event", self.next_event()).await
     }
 
     /// The same, however long it takes.
-    pub async fn next_event(&mut self) -> Option<Event> {
+    pub(crate) async fn next_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// The data of the next event; a gap notice as `gap:REASON`.
-    pub async fn data(&mut self) -> String {
+    pub(crate) async fn data(&mut self) -> String {
         let event = self.next().await.expect("the stream has ended");
         if event.kind == "ssecar-gap" {
             let notice: serde_json::Value = serde_json::from_str(&event.data).unwrap();
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// The data of the next so many events.
-    pub async fn take(&mut self, count: usize) -> Vec<String> {
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<String> {
         let mut data = Vec::new();
         for _ in 0..count {
             data.push(self.data().await);
@@ -238,7 +238,7 @@ impl Client {
     }
 
     /// Reads until a comment or retry line comes.
-    pub async fn extra(&mut self) -> String {
+    pub(crate) async fn extra(&mut self) -> String {
         self.head().await;
         soon("a comment or a retry", async {
             while self.extras.is_empty() {
@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// Waits for the end of the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         soon("the client connection's end", async { while self.more().await {} }).await;
     }
 }

@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::{Client, Upstream, soon};
 
-pub struct Proxy {
-    pub address: SocketAddr,
-    pub admin: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     drain: Option<oneshot::Sender<()>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -20,11 +20,11 @@ pub struct Proxy {
 impl Proxy {
     /// Before this upstream, with these flags. Waits between attempts are short unless the flags
     /// say otherwise.
-    pub async fn start(upstream: &Upstream, flags: &[&str]) -> Self {
+    pub(crate) async fn start(upstream: &Upstream, flags: &[&str]) -> Self {
         Self::with(&upstream.flag(), flags).await
     }
 
-    pub async fn with(upstream_flag: &str, flags: &[&str]) -> Self {
+    pub(crate) async fn with(upstream_flag: &str, flags: &[&str]) -> Self {
         let mut args = vec!["ssecar", upstream_flag, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
         args.extend(["--backoff-initial=20ms", "--backoff-max=100ms", "--drain=2s"]);
         args.extend(flags);
@@ -45,43 +45,43 @@ impl Proxy {
     }
 
     /// The first signal.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.drain.take().unwrap().send(()).unwrap();
     }
 
     /// The second signal.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Waits until everything has ended.
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         soon("the proxy's end", self.running).await.unwrap();
     }
 
     /// Subscribes, and waits for the response head.
-    pub async fn subscribe(&self, path: &str, headers: &[(&str, &str)]) -> Client {
+    pub(crate) async fn subscribe(&self, path: &str, headers: &[(&str, &str)]) -> Client {
         let mut client = self.ask(path, headers).await;
         client.head().await;
         client
     }
 
     /// Subscribes without waiting.
-    pub async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Client {
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Client {
         let mut all = vec![("Accept", "text/event-stream")];
         all.extend(headers);
         Client::get(self.address, path, &all).await
     }
 
     /// What the admin listener knows.
-    pub async fn state(&self) -> serde_json::Value {
+    pub(crate) async fn state(&self) -> serde_json::Value {
         let mut client = Client::get(self.admin, "/api/state", &[("Host", "localhost")]).await;
         let response = client.response().await;
         serde_json::from_slice(&response.body).unwrap()
     }
 
     /// Waits until the admin listener's view fulfils a condition.
-    pub async fn until(&self, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
         soon(what, async {
             while !condition(&self.state().await) {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -7,54 +7,54 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::soon;
 
-pub struct Upstream {
+pub(crate) struct Upstream {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 /// One request, and the connection to answer it on.
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// The request's head, as it came.
-    pub head: String,
-    pub stream: TcpStream,
+    pub(crate) head: String,
+    pub(crate) stream: TcpStream,
 }
 
 impl Upstream {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Self { listener, address }
     }
 
     /// The flag that points a proxy here.
-    pub fn flag(&self) -> String {
+    pub(crate) fn flag(&self) -> String {
         format!("--upstream=http://{}", self.address)
     }
 
     /// The next request.
-    pub async fn accept(&self) -> Exchange {
+    pub(crate) async fn accept(&self) -> Exchange {
         soon("a request at the upstream", self.try_accept()).await
     }
 
     /// The next request, however long it takes.
-    pub async fn try_accept(&self) -> Exchange {
+    pub(crate) async fn try_accept(&self) -> Exchange {
         let (stream, _) = self.listener.accept().await.unwrap();
         Exchange::read(stream).await
     }
 
     /// Takes one subscription and begins its stream.
-    pub async fn stream(&self) -> Exchange {
+    pub(crate) async fn stream(&self) -> Exchange {
         let mut exchange = self.accept().await;
         exchange.begin_stream("").await;
         exchange
     }
 
     /// Goes away: connections are refused, until [`Self::restart`].
-    pub fn stop(self) -> SocketAddr {
+    pub(crate) fn stop(self) -> SocketAddr {
         self.address
     }
 
-    pub async fn restart(address: SocketAddr) -> Self {
+    pub(crate) async fn restart(address: SocketAddr) -> Self {
         let listener = soon("the port", async {
             loop {
                 match TcpListener::bind(address).await {
@@ -80,7 +80,7 @@ impl Exchange {
     }
 
     /// The next request on the same connection.
-    pub async fn again(&mut self) {
+    pub(crate) async fn again(&mut self) {
         let head = soon("another request on the connection", async {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -94,33 +94,33 @@ impl Exchange {
         self.head = String::from_utf8_lossy(&head).into_owned();
     }
 
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (known, value) = line.split_once(':')?;
             known.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// A head whose body lasts until the connection ends. `fields` are whole lines.
-    pub async fn begin_stream(&mut self, fields: &str) {
+    pub(crate) async fn begin_stream(&mut self, fields: &str) {
         self.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{fields}\r\n")).await;
     }
 
-    pub async fn answer(&mut self, status: u16, fields: &str, body: &str) {
+    pub(crate) async fn answer(&mut self, status: u16, fields: &str, body: &str) {
         let length = body.len();
         self.send(format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{fields}\r\n{body}")).await;
     }
 
     /// Waits until the proxy has closed the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         soon("the upstream connection's end", async {
             let mut bytes = [0; 64];
             while self.stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
@@ -129,7 +129,7 @@ impl Exchange {
     }
 
     /// Breaks off with a reset, in the middle of whatever was being sent.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }
 }

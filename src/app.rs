@@ -6,15 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::service::service_fn;
 use tokio::net::TcpListener;
 
 use crate::admin;
 use crate::config::Config;
 use crate::message::session_key::KeyHasher;
-use crate::server::accept;
+use crate::server::accept::{self, ServerLimits};
+use crate::server::connection::ConnectionLimits;
 use crate::server::gateway::Gateway;
 use crate::session::Registry;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::upstream::client::{SetupError, UpstreamClient};
 use crate::upstream::health::Health;
 
@@ -57,6 +59,7 @@ pub struct App {
     registry: Registry,
     health: Arc<Health>,
     gateway: Gateway,
+    trigger: ShutdownTrigger,
     shutdown: Shutdown,
 }
 
@@ -68,7 +71,7 @@ impl App {
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let upstream = UpstreamClient::new(&config.upstream).map_err(StartError::Upstream)?;
         let listen = |flag, address: SocketAddr| {
-            accept::bind(address).map_err(|error| StartError::Bind { flag, address, error })
+            accept::listen(address).map_err(|error| StartError::Bind { flag, address, error })
         };
         let clients = listen("--listen", config.server.listen)?;
         let admin = config.admin.listen.map(|address| listen("--admin-listen", address)).transpose()?;
@@ -77,7 +80,7 @@ impl App {
         let seed = getrandom::u64().map_err(StartError::Random)?;
         let hasher = KeyHasher::new(&key);
         let health = Arc::new(Health::default());
-        let shutdown = Shutdown::default();
+        let (trigger, shutdown) = Shutdown::new();
         let registry = Registry::new(
             &config.sessions,
             config.server.clients_max,
@@ -88,7 +91,7 @@ impl App {
         );
         let gateway =
             Gateway::new(&config, hasher, registry.clone(), upstream, Arc::clone(&health), shutdown.clone());
-        Ok(Self { config, clients, admin, registry, health, gateway, shutdown })
+        Ok(Self { config, clients, admin, registry, health, gateway, trigger, shutdown })
     }
 
     /// Where clients connect.
@@ -109,21 +112,23 @@ impl App {
 
     /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
     pub async fn run(self, first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
-        let Self { config, clients, admin, registry, health, gateway, shutdown } = self;
-        let admin_shutdown = Shutdown::default();
+        let Self { config, clients, admin, registry, health, gateway, trigger, shutdown } = self;
+        let (admin_trigger, admin_shutdown) = Shutdown::new();
         let admin_task = admin.map(|listener| {
             let state = admin::State::new(registry.clone(), Arc::clone(&health), shutdown.clone());
-            tokio::spawn(admin::run(listener, state, admin_shutdown.clone()))
+            tokio::spawn(admin::run(listener, state, admin_shutdown))
         });
         let drain = config.server.drain;
         let handler = gateway.clone();
-        let service = move |request| handler.clone().handle(request);
-        let mut server =
-            tokio::spawn(accept::run(clients, Arc::new(config.server), shutdown.clone(), service));
+        let service = service_fn(move |request| {
+            let handler = handler.clone();
+            async move { Ok(handler.handle(request).await) }
+        });
+        let mut server = tokio::spawn(accept::serve(clients, service, limits(&config), shutdown));
 
         first.await;
         tracing::info!(drain = ?drain, clients = registry.clients(), "stopping: draining");
-        shutdown.drain();
+        trigger.drain(drain);
         let mut served = None;
         let finish = async {
             registry.drain(drain.mul_f64(DRAIN_SHARE)).await;
@@ -136,20 +141,31 @@ impl App {
             () = tokio::time::sleep(drain) => tracing::info!("stopping: the time to drain is over"),
             () = second => tracing::info!("stopping at once"),
         }
-        shutdown.stop();
+        trigger.now();
         registry.stop().await;
         match served {
             Some(result) => report_end("server", Ok(result)),
             None => report_end("server", tokio::time::timeout(END_TIMEOUT, server).await),
         }
         gateway.tunnels_ended().await;
-        admin_shutdown.stop();
+        admin_trigger.now();
         if let Some(task) = admin_task {
             report_end("admin listener", tokio::time::timeout(END_TIMEOUT, task).await);
         }
         tracing::info!("stopped");
     }
 }
+
+fn limits(config: &Config) -> ServerLimits {
+    ServerLimits {
+        connections_max: config.server.clients_max.saturating_add(CONNECTIONS_RESERVE),
+        unacknowledged_max: Some(config.server.idle_timeout),
+        connection: ConnectionLimits::from(&config.server),
+    }
+}
+
+/// Connections beyond `--max-clients`: short requests, and those who are told that it is full.
+const CONNECTIONS_RESERVE: usize = 1024;
 
 /// The part of `--drain` over which clients are closed; the rest is for what they still have to get.
 const DRAIN_SHARE: f64 = 0.8;

@@ -39,7 +39,7 @@ pub async fn run(listener: TcpListener, state: State, shutdown: Shutdown) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.stopped() => break,
+            () = shutdown.now() => break,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -48,7 +48,7 @@ pub async fn run(listener: TcpListener, state: State, shutdown: Shutdown) {
                 tasks.spawn(async move {
                     tokio::select! {
                         () = serve(stream, state) => {}
-                        () = shutdown.stopped() => {}
+                        () = shutdown.now() => {}
                     }
                     drop(place);
                 });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::proto::breaker::BreakerState;
 use crate::session::{Registry, Session, SessionState};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Phase, Shutdown};
 use crate::upstream::health::Health;
 
 /// The most sessions in one snapshot.
@@ -29,7 +29,7 @@ impl State {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.shutdown.is_draining()
+        self.shutdown.phase() != Phase::Running
     }
 
     pub(super) fn snapshot(&self) -> Value {

@@ -130,6 +130,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         max_head_size,
         max_headers,
         head_timeout,
+        idle_timeout,
     } = limits;
     let SessionFlags { sse_path, ignore_header, key_header, credential_header, credential_query, route } =
         sessions;
@@ -141,6 +142,17 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     if admin_listen == Some(listen) && listen.port() != 0 {
         return Err(wrong(format!("--admin-listen '{listen}': expected another address than --listen")));
     }
+    let routes = RouteTable {
+        routes: route.iter().map(|text| check_route(text, args)).collect::<Result<_, _>>()?,
+        defaults: Arc::new(check_streams(streams)?),
+    };
+    let heartbeats = routes.routes.iter().map(|(_, settings)| settings).chain([&routes.defaults]);
+    if let Some(heartbeat) =
+        heartbeats.map(|settings| settings.heartbeat).find(|every| *every >= idle_timeout)
+    {
+        let (idle, heartbeat) = (show(idle_timeout), show(heartbeat));
+        return Err(wrong(format!("--idle-timeout ({idle}) must exceed --heartbeat ({heartbeat})")));
+    }
     Ok(Config {
         upstream: check_upstream(upstream)?,
         server: ServerConfig {
@@ -150,6 +162,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             head_bytes_max: max_head_size,
             header_count_max: max_headers,
             head_timeout,
+            idle_timeout,
             drain,
         },
         legacy: check_legacy(legacy)?,
@@ -163,10 +176,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             memory_budget,
             catch_ups_max: catch_up_max,
         },
-        routes: RouteTable {
-            routes: route.iter().map(|text| check_route(text, args)).collect::<Result<_, _>>()?,
-            defaults: Arc::new(check_streams(streams)?),
-        },
+        routes,
         admin: AdminConfig { listen: admin_listen },
         log: LogConfig {
             format: match log_format {

@@ -317,6 +317,9 @@ pub(super) struct LimitFlags {
     /// The longest time for a request head to arrive, idle keep-alive included
     #[arg(long, env = "SSECAR_HEAD_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     pub head_timeout: Duration,
+    /// A connection on which nothing could be delivered for so long is closed
+    #[arg(long, env = "SSECAR_IDLE_TIMEOUT", value_name = "DURATION", default_value = "90s", value_parser = positive_duration)]
+    pub idle_timeout: Duration,
 }
 
 #[derive(Debug, Args)]

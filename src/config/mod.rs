@@ -118,6 +118,8 @@ pub struct ServerConfig {
     pub header_count_max: usize,
     /// The longest time for a request head to arrive, idle keep-alive included.
     pub head_timeout: Duration,
+    /// A connection on which nothing could be delivered for so long is reaped (spec 7.5).
+    pub idle_timeout: Duration,
     /// The time that stopping may take (spec 11).
     pub drain: Duration,
 }

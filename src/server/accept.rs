@@ -1,95 +1,196 @@
-//! Taking connections: bounded in number, patient when the system is short of something.
+//! The listener for clients: accepts within a limit, survives what accepting can fail with, owns the connections.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
-use super::body::Body;
-use super::connection;
-use crate::config::ServerConfig;
+use super::connection::{self, ClientService, ConnectionLimits};
+use super::io::Socket;
 use crate::shutdown::Shutdown;
 
-/// Connections that the kernel may hold ready for us: a storm of reconnects fits.
+/// Clients that may wait in the kernel: enough for all to come back at once. The system's `somaxconn` caps it.
 const BACKLOG: i32 = 4096;
+/// The first pause after accepting failed for want of resources; it doubles with each failure.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// At most one warning in this time.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+/// Finds a peer that vanished from a quiet tunnel: no heartbeat of ours keeps data in flight there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
-/// Connections beyond `--max-clients`: short requests, and those who are told that it is full.
-const CONNECTIONS_RESERVE: usize = 1024;
+/// Where connections come from: a `TcpListener`, or a test's own.
+pub trait Accept: Send {
+    /// Waits for the next connection. Must lose none when it is dropped unfinished.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
 
-/// How long to wait when the system can't give a connection.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+impl Accept for TcpListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+}
 
-/// Opens a listening socket.
+/// The bounds of the server.
+#[derive(Debug, Clone)]
+pub struct ServerLimits {
+    /// The most open sockets, upgraded ones included. More clients wait in the kernel's queue.
+    pub connections_max: usize,
+    /// A client that acknowledges nothing for so long is cut off by the kernel (`TCP_USER_TIMEOUT`, spec 7.5);
+    /// `None`: the system's default.
+    pub unacknowledged_max: Option<Duration>,
+    /// The bounds of each connection.
+    pub connection: ConnectionLimits,
+}
+
+/// Listens on `address`; `[::]` takes IPv4 clients as well.
 ///
 /// # Errors
-/// The address is in use, or not ours.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
+/// Those of the system: the address is in use, is not ours, or needs a privilege.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let SocketAddr::V6(v6) = address {
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
+    socket.set_reuse_address(true)?; // A restart must not wait for connections in TIME_WAIT.
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-/// Serves clients until the program drains, and then those who are still there until it stops.
-pub async fn run<S, F>(listener: TcpListener, config: Arc<ServerConfig>, shutdown: Shutdown, service: S)
-where
-    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(config.clients_max.saturating_add(CONNECTIONS_RESERVE)));
+/// Serves clients until `shutdown` begins and every connection ended; those that did not by its deadline are
+/// aborted. Upgraded connections are the service's to end.
+pub async fn serve<A: Accept, S: ClientService>(
+    mut listener: A,
+    service: S,
+    limits: ServerLimits,
+    shutdown: Shutdown,
+) {
+    let limits = Arc::new(limits);
+    let places = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
+    let mut failures = Failures::default();
+    let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = shutdown.draining() => break,
+        let next = async {
+            // Only an error when the semaphore was closed, and nobody does that.
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, peer) = listener.accept().await?;
+            Ok::<_, io::Error>((Socket { stream, _place: place }, peer))
         };
-        let (stream, address, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_clients_own(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "no connection can be taken for now");
-                tokio::time::sleep(SHORTAGE_PAUSE).await;
-                continue;
-            }
-        };
-        let (config, shutdown, service) = (Arc::clone(&config), shutdown.clone(), service.clone());
-        connections.spawn(async move {
-            connection::serve(stream, address, &config, &shutdown, service).await;
-            drop(place);
-        });
+        tokio::select! {
+            biased;
+            _ = shutdown.draining() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = next => match accepted {
+                Ok((socket, peer)) => {
+                    failures = Failures { warned: failures.warned, ..Failures::default() };
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    prepare(&socket.stream, &limits, peer);
+                    let (service, limits, shutdown) = (service.clone(), Arc::clone(&limits), shutdown.clone());
+                    connections.spawn(async move {
+                        connection::serve(socket, peer, service, &limits.connection, &shutdown).await;
+                    });
+                }
+                Err(error) if is_only_that_client(&error) => {}
+                Err(error) => {
+                    let (pause, warn) = failures.another(Instant::now());
+                    if warn {
+                        tracing::warn!(%error, ?pause, "accepting clients failed");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = shutdown.draining() => {}
+                    }
+                }
+            },
+        }
     }
-    // No new connections: the kernel refuses them from here on.
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+    drop(listener); // Who connects from now on is refused, and can go to another instance.
+    tokio::select! {
+        () = async { while let Some(ended) = connections.join_next().await { report(ended) } } => {}
+        () = shutdown.now() => {
+            if !connections.is_empty() {
+                tracing::warn!(connections = connections.len(), "client connections aborted");
+            }
+        }
+    }
+    connections.shutdown().await;
 }
 
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    // The semaphore is never closed.
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, address, place))
-}
-
-/// Whether a connection failed before it was taken, which says nothing about us.
-fn is_clients_own(error: &io::Error) -> bool {
+/// The client gave up while it waited in the kernel's queue: the next one may be fine.
+fn is_only_that_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
+}
+
+/// Failures in a row that are ours: EMFILE, ENFILE, ENOBUFS, ENOMEM, or anything unknown. The client still waits in
+/// the queue then, so that trying again at once would be a busy loop.
+#[derive(Debug, Default)]
+struct Failures {
+    pause: Option<Duration>,
+    warned: Option<Instant>,
+}
+
+impl Failures {
+    /// How long to pause, and whether to warn.
+    fn another(&mut self, now: Instant) -> (Duration, bool) {
+        let pause = self.pause.map_or(PAUSE_FIRST, |pause| (pause * 2).min(PAUSE_MAX));
+        self.pause = Some(pause);
+        let warn = self.warned.is_none_or(|warned| now >= warned + WARN_EVERY);
+        if warn {
+            self.warned = Some(now);
+        }
+        (pause, warn)
+    }
+}
+
+/// Sets the socket's options. A failure is no reason to refuse the client, whose socket may be closed already.
+fn prepare(stream: &TcpStream, limits: &ServerLimits, peer: SocketAddr) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_PROBES);
+    let set = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(limits.unacknowledged_max));
+    if let Err(error) = set {
+        tracing::debug!(%peer, %error, "socket options of a client not set");
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a client connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_pause_longer_and_longer_and_warn_once_a_second() {
+        let start = Instant::now();
+        let mut failures = Failures::default();
+        assert_eq!(failures.another(start), (PAUSE_FIRST, true));
+        assert_eq!(failures.another(start + WARN_EVERY / 2), (PAUSE_FIRST * 2, false));
+        assert_eq!(failures.another(start + WARN_EVERY), (PAUSE_FIRST * 4, true));
+        for _ in 0..10 {
+            failures.another(start + WARN_EVERY);
+        }
+        assert_eq!(failures.another(start + WARN_EVERY), (PAUSE_MAX, false));
+    }
 }

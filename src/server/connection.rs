@@ -1,162 +1,352 @@
-//! HTTP on one client connection: HTTP/1.1, or HTTP/2 with prior knowledge.
+//! One connection of a client, from its first byte to its end.
+//!
+//! Tells HTTP/1.1 from HTTP/2 with prior knowledge (RFC 9113 section 3.3) by the first bytes, lets hyper speak it
+//! within [`ConnectionLimits`], and ends it: when the client leaves, when it idles, or when the program stops.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::error::Error;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::body::Body;
-use super::io::{ClientWatch, Socket};
+use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch, heeding};
 use crate::config::ServerConfig;
 use crate::shutdown::Shutdown;
 
-/// How an HTTP/2 connection begins (RFC 9113, 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What each client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
+pub(super) const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// hyper panics below it.
+const H1_BUFFER_BYTES_MIN: usize = 8 * 1024;
+const H2_STREAMS_MAX: u32 = 100;
+/// Streams that were reset before we took them: the rapid reset of CVE-2023-44487.
+const H2_RESETS_PENDING_MAX: usize = 20;
+/// Streams that the client made us reset ("made you reset", 2025).
+const H2_RESETS_LOCAL_MAX: usize = 128;
+const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+const H2_SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// A dead peer is found after at most this time and the same again.
+const H2_PING_EVERY: Duration = Duration::from_secs(20);
+/// How long, and how much of, a client's input is read after we closed: closing a socket with unread input resets
+/// it, and the reset can overtake our last answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER_READ_BYTES: usize = 4 * 1024;
 
-/// hyper's least buffer, in bytes.
-const BUFFER_MIN: usize = 8 * 1024;
-
-/// HTTP/2 limits: requests at once on a connection, bytes on their way, resets that a client may
-/// provoke (CVE-2023-44487 and its kin).
-const STREAMS_MAX: u32 = 100;
-const SEND_BUFFER_MAX: usize = 32 * 1024;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
-const PENDING_RESETS_MAX: usize = 20;
-const LOCAL_RESETS_MAX: usize = 128;
-
-/// A silent HTTP/2 peer is asked for a sign of life so often, and given so much time for it.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-
-/// What a request's extensions say of its connection.
+/// What a connection may cost (spec 9.1).
 #[derive(Debug, Clone)]
-pub struct Peer {
-    /// The other end of the socket.
-    pub address: SocketAddr,
-    /// To be turned on while an event stream is sent.
+pub struct ConnectionLimits {
+    /// The largest request head, in bytes. HTTP/1.1 buffers are at least 8 KiB, and so is the limit there.
+    pub head_bytes_max: usize,
+    /// The most header fields in an HTTP/1.1 request; HTTP/2 has only the limit in bytes.
+    pub header_count_max: usize,
+    /// The longest time for a request head, idle keep-alive included. A first head may take twice as long: once
+    /// until the protocol is known, and once more.
+    pub head_timeout: Duration,
+}
+
+impl From<&ServerConfig> for ConnectionLimits {
+    fn from(config: &ServerConfig) -> Self {
+        Self {
+            head_bytes_max: config.head_bytes_max,
+            header_count_max: config.header_count_max,
+            head_timeout: config.head_timeout,
+        }
+    }
+}
+
+/// The connection that a request came on; each request carries it in its extensions.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Who connected; an IPv4 client is an IPv4 address, even if the listener speaks IPv6.
+    pub peer: SocketAddr,
+    /// To be armed while an event stream is sent.
     pub watch: ClientWatch,
 }
 
-/// Speaks HTTP until the client leaves or the program stops.
-pub(super) async fn serve<S, F>(
-    stream: TcpStream,
-    address: SocketAddr,
-    config: &ServerConfig,
-    shutdown: &Shutdown,
-    service: S,
-) where
-    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+/// What answers requests: any hyper service of the right types is one. A failure is an answer, too, so there is no
+/// error.
+pub trait ClientService:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + 'static,
+    > + Clone
+    + Send
+    + 'static
 {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%address, %error, "the client left before it was served");
-        return;
-    }
-    let Some((socket, is_http2)) = begin(stream, config.head_timeout).await else {
-        tracing::debug!(%address, "the client sent nothing in time, or left");
-        return;
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> ClientService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Body = B;
+}
+
+/// Serves one client until it leaves, breaks a limit, or `shutdown` ends it: from draining on, the running request
+/// is finished and no other is read. It ends nothing at the deadline: its owner drops it.
+pub(super) async fn serve<S: ClientService>(
+    socket: Socket,
+    peer: SocketAddr,
+    service: S,
+    limits: &ConnectionLimits,
+    shutdown: &Shutdown,
+) {
+    let opening = tokio::select! {
+        biased;
+        opening = timeout(limits.head_timeout, opening(&socket.stream)) => opening,
+        _ = shutdown.draining() => return, // No request has begun.
     };
-    let peer = Peer { address, watch: socket.watch().clone() };
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let response = service(request);
-        async move { Ok::<_, Infallible>(response.await) }
-    });
-    let io = TokioIo::new(socket.clone());
-    let result = if is_http2 {
-        let connection = http2_builder(config).serve_connection(io, service);
-        drive(pin!(connection), http2::Connection::graceful_shutdown, &socket, shutdown).await
-    } else {
-        let connection = http1_builder(config).serve_connection(io, service).with_upgrades();
-        drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, &socket, shutdown).await
-    };
-    if let Err(error) = result {
-        tracing::debug!(%address, %error, "connection ended");
+    let socket = Arc::new(socket);
+    match opening {
+        Ok(Ok(Opening::Http1(head))) => serve_http1(socket, &head, peer, service, limits, shutdown).await,
+        // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
+        Ok(Ok(Opening::Http2)) => Box::pin(serve_http2(socket, peer, service, limits, shutdown)).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "client connection broke before a request"),
+        Err(_elapsed) => tracing::debug!(%peer, "client connection sent no request in time"),
     }
 }
 
-/// Reads as much as tells the protocol. `None`: the client said nothing in time, or left.
-async fn begin(mut stream: TcpStream, timeout: Duration) -> Option<(Socket, bool)> {
-    let mut begun = Vec::with_capacity(HTTP2_PREFACE.len());
-    let reading = async {
-        while begun.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begun) {
-            let missing = HTTP2_PREFACE.len() - begun.len();
-            match (&mut stream).take(missing as u64).read_buf(&mut begun).await {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The bytes that told so belong to the request's head.
+    Http1(Vec<u8>),
+    Http2,
+}
+
+/// Reads until the bytes are the HTTP/2 preface or can't become it any more.
+///
+/// They are read, not peeked at: a partial preface that stays in the socket leaves it readable, and waiting for
+/// more of it would be a busy loop. At most 24 bytes are kept for hyper.
+pub(super) async fn opening(stream: &TcpStream) -> std::io::Result<Opening> {
+    let mut bytes = [0; H2_PREFACE.len()];
+    let mut len = 0;
+    while len < bytes.len() && bytes[..len] == H2_PREFACE[..len] {
+        stream.readable().await?;
+        match stream.try_read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(if bytes == *H2_PREFACE { Opening::Http2 } else { Opening::Http1(bytes[..len].to_vec()) })
+}
+
+async fn serve_http1<S: ClientService>(
+    socket: Arc<Socket>,
+    head: &[u8],
+    peer: SocketAddr,
+    service: S,
+    limits: &ConnectionLimits,
+    shutdown: &Shutdown,
+) {
+    let watch = Watch::starting_with(head);
+    let ended = {
+        let io = TokioIo::new(ClientStream::new(Arc::clone(&socket), Arc::clone(&watch)));
+        let service = Introduced { service, connection: Connection { peer, watch: watch.handle() } };
+        let mut http = pin!(http1_builder(limits).serve_connection(io, service).with_upgrades());
+        let mut draining = pin!(shutdown.draining());
+        let mut is_draining = false;
+        loop {
+            let driven = std::future::poll_fn(|cx| {
+                // hyper first: what it reads itself needs no watching, and a service that answers arms the watch.
+                if let Poll::Ready(result) = http.as_mut().poll(cx) {
+                    return Poll::Ready(Ended::Http(result));
+                }
+                watch.poll_gone(&socket.stream, cx).map(Ended::Gone)
+            });
+            tokio::select! {
+                biased;
+                ended = driven => break ended,
+                _ = &mut draining, if !is_draining => is_draining = true,
+            }
+            http.as_mut().graceful_shutdown();
+        }
+    };
+    match ended {
+        Ended::Gone(Gone::Dismissed(reason)) => {
+            tracing::info!(%peer, reason = reason.as_str(), "client dismissed");
+        }
+        Ended::Gone(gone) => tracing::debug!(%peer, ?gone, "client left its event stream"),
+        Ended::Http(result) => {
+            if let Err(error) = result {
+                tracing::debug!(%peer, %error, "client connection failed");
+            }
+            // After an upgrade the socket has another owner, and its input is not ours.
+            if let Some(socket) = Arc::into_inner(socket) {
+                linger(&socket.stream, shutdown).await;
             }
         }
-        Some(())
-    };
-    tokio::time::timeout(timeout, reading).await.ok()??;
-    let is_http2 = begun == HTTP2_PREFACE;
-    Some((Socket::new(stream, begun), is_http2))
+    }
 }
 
-fn http1_builder(config: &ServerConfig) -> http1::Builder {
+enum Ended {
+    Http(hyper::Result<()>),
+    Gone(Gone),
+}
+
+fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
+    let buffer_bytes = limits.head_bytes_max.max(H1_BUFFER_BYTES_MIN);
     let mut builder = http1::Builder::new();
+    // `pipeline_flush` stays off: it lifts the cap of the write buffer, so that a slow reader could make us hold
+    // a whole response.
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.head_timeout)
-        .max_buf_size(config.head_bytes_max.max(BUFFER_MIN))
-        .max_headers(config.header_count_max)
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(buffer_bytes)
+        .max_headers(limits.header_count_max)
         .half_close(false);
     builder
 }
 
-fn http2_builder(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    let head_bytes_max = u32::try_from(config.head_bytes_max).unwrap_or(u32::MAX);
+/// Reads what the client still sends until it closes as well, within limits, so that it can read our last answer.
+async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
+    let drained = async {
+        let mut discarded = 0;
+        let mut chunk = vec![0; LINGER_READ_BYTES];
+        while discarded < LINGER_BYTES_MAX && stream.readable().await.is_ok() {
+            match stream.try_read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => discarded += count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return, // Nobody is left to read the answer.
+            }
+        }
+    };
+    tokio::select! {
+        _ = timeout(LINGER, drained) => {}
+        () = shutdown.now() => {}
+    }
+}
+
+async fn serve_http2<S: ClientService>(
+    socket: Arc<Socket>,
+    peer: SocketAddr,
+    service: S,
+    limits: &ConnectionLimits,
+    shutdown: &Shutdown,
+) {
+    let streams = Arc::new(Mutex::new(JoinSet::new()));
+    let io = TokioIo::new(ClientStream::new(socket, Watch::starting_with(H2_PREFACE)));
+    let service = Introduced { service, connection: Connection { peer, watch: ClientWatch::unwatched() } };
+    let builder = http2_builder(limits, StreamTasks(Arc::downgrade(&streams)));
+    let mut http = pin!(builder.serve_connection(io, service));
+    let mut draining = pin!(shutdown.draining());
+    let mut is_draining = false;
+    let mut idle_check = tokio::time::interval_at(
+        tokio::time::Instant::now() + limits.head_timeout,
+        limits.head_timeout.max(Duration::from_millis(1)), // An interval of zero panics.
+    );
+    let mut idle_checks = 0;
+    loop {
+        tokio::select! {
+            biased;
+            result = http.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%peer, %error, "client connection failed");
+                }
+                break;
+            }
+            _ = &mut draining, if !is_draining => {
+                is_draining = true;
+                http.as_mut().graceful_shutdown();
+            }
+            _ = idle_check.tick() => {
+                let mut streams = streams.lock();
+                reap(&mut streams);
+                idle_checks = if streams.is_empty() { idle_checks + 1 } else { 0 };
+                // Once may be chance; then it is told to go; then it goes, whether it agreed or not.
+                match idle_checks {
+                    0 | 1 => {}
+                    2 => http.as_mut().graceful_shutdown(),
+                    _ => break,
+                }
+            }
+        }
+    }
+    // Without the connection no stream can end by itself; taken out first, since no lock is held while waiting.
+    let mut left = std::mem::take(&mut *streams.lock());
+    left.shutdown().await;
+}
+
+fn http2_builder(limits: &ConnectionLimits, streams: StreamTasks) -> http2::Builder<StreamTasks> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_send_buf_size(SEND_BUFFER_MAX)
-        .max_header_list_size(head_bytes_max)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_INTERVAL);
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .adaptive_window(false)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .keep_alive_interval(H2_PING_EVERY)
+        .keep_alive_timeout(H2_PING_EVERY)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
     builder
 }
 
-/// Polls the connection and the watch in one task, and passes the program's stopping on.
-async fn drive<C, E>(
-    mut connection: Pin<&mut C>,
-    finish: impl Fn(Pin<&mut C>),
-    socket: &Socket,
-    shutdown: &Shutdown,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
-where
-    C: Future<Output = Result<(), E>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let mut draining = pin!(shutdown.draining());
-    let mut stopped = pin!(shutdown.stopped());
-    let mut is_finishing = false;
-    poll_fn(move |cx: &mut Context<'_>| {
-        if !is_finishing && draining.as_mut().poll(cx).is_ready() {
-            is_finishing = true;
-            finish(connection.as_mut());
+/// Runs the streams of one HTTP/2 connection as tasks which that connection owns. Weak, since hyper keeps a copy
+/// in each of those tasks: a strong one would keep the set, and so the tasks, alive for ever.
+#[derive(Debug, Clone)]
+struct StreamTasks(Weak<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamTasks {
+    fn execute(&self, stream: F) {
+        // When the connection is gone already, its streams are as well.
+        if let Some(streams) = self.0.upgrade() {
+            let mut streams = streams.lock();
+            reap(&mut streams);
+            streams.spawn(heeding(stream));
         }
-        if stopped.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
+    }
+}
+
+fn reap(streams: &mut JoinSet<()>) {
+    while let Some(ended) = streams.try_join_next() {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the task of an HTTP/2 stream failed");
         }
-        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(Into::into));
-        }
-        socket.poll_left(cx).map_err(Into::into)
-    })
-    .await
+    }
+}
+
+/// The service, for the requests of one connection.
+#[derive(Debug, Clone)]
+struct Introduced<S> {
+    service: S,
+    connection: Connection,
+}
+
+impl<S: ClientService> Service<Request<Incoming>> for Introduced<S> {
+    type Response = Response<S::Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.connection.clone());
+        self.service.call(request)
+    }
 }

@@ -1,12 +1,13 @@
 //! A session's events on their way to one client: the general path, through hyper.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
 
 use super::body::BodyError;
-use super::io::Watching;
+use super::io::{Armed, ClientWatch};
 use crate::session::{Next, Reader};
 
 /// The body of a client that reads a session.
@@ -14,12 +15,14 @@ use crate::session::{Next, Reader};
 pub struct Delivery {
     reader: Option<Reader>,
     /// Notices the client's leaving; ends when the body does.
-    _watching: Watching,
+    _armed: Armed,
 }
 
 impl Delivery {
-    pub(super) fn new(reader: Reader, watching: Watching) -> Self {
-        Self { reader: Some(reader), _watching: watching }
+    pub(super) fn new(reader: Reader, watch: &ClientWatch) -> Self {
+        let armed = watch.arm();
+        watch.heed(Arc::clone(reader.dismissal()));
+        Self { reader: Some(reader), _armed: armed }
     }
 
     pub(super) fn poll_frame(

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{Body, ForwardedEvents};
-use super::connection::Peer;
+use super::connection::Connection;
 use crate::message::problem::Problem;
 use crate::message::{forwarding, hop_by_hop, negotiation};
 
@@ -28,7 +28,7 @@ pub(super) struct Outgoing {
 pub(super) fn outgoing(
     head: &request::Parts,
     target: PathAndQuery,
-    peer: &Peer,
+    client: &Connection,
     trusted: &[IpNet],
 ) -> Result<Outgoing, Problem> {
     let mut headers = head.headers.clone();
@@ -42,7 +42,7 @@ pub(super) fn outgoing(
         }
         join_cookies(&mut headers);
     }
-    forwarding::forward(&mut headers, peer.address.ip(), head.version, trusted);
+    forwarding::forward(&mut headers, client.peer.ip(), head.version, trusted);
     Ok(Outgoing { uri: Uri::from(target), headers })
 }
 

@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 
 use super::body::Body;
-use super::connection::Peer;
+use super::connection::Connection;
 use super::delivery::Delivery;
 use super::forward::{self, Outgoing};
 use super::legacy::{self, Route};
@@ -129,7 +129,7 @@ impl Shared {
         let client_upgrade = request.extensions_mut().remove::<OnUpgrade>();
         let (head, body) = request.into_parts();
         // Put there by the connection for each request.
-        let Some(peer) = head.extensions.get::<Peer>().cloned() else {
+        let Some(peer) = head.extensions.get::<Connection>().cloned() else {
             return Err(Problem::BadRequest { detail: "The request has no connection.".into() });
         };
         let asked = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -159,7 +159,7 @@ impl Shared {
         head: &request::Parts,
         body: Incoming,
         outgoing: Outgoing,
-        peer: &Peer,
+        peer: &Connection,
         client_upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Body>, Problem> {
         if let Some(protocol) = hop_by_hop::upgrade_of(&head.headers)
@@ -213,7 +213,7 @@ impl Shared {
         &self,
         subscriber: &Subscriber,
         if_absent: impl Fn() -> IfAbsent,
-        peer: &Peer,
+        peer: &Connection,
     ) -> Result<Joined, Problem> {
         for _ in 0..VARIANT_ROUNDS {
             let request = JoinRequest {
@@ -241,7 +241,7 @@ impl Shared {
         &self,
         joining: Joining,
         subscriber: &Subscriber,
-        peer: &Peer,
+        peer: &Connection,
     ) -> Result<Option<Joined>, Problem> {
         let settings = &subscriber.settings;
         let rejects = settings.on_upstream_down == OnUpstreamDown::Reject;
@@ -273,7 +273,7 @@ impl Shared {
         body: Incoming,
         outgoing: Outgoing,
         subscriber: &Subscriber,
-        peer: &Peer,
+        peer: &Connection,
     ) -> Result<Response<Body>, Problem> {
         let heartbeat = subscriber.settings.heartbeat;
         let response = self.exchange(head, body, outgoing).await?;
@@ -351,8 +351,8 @@ impl Shared {
     }
 }
 
-fn stream(head: &Head, is_opener: bool, reader: Reader, peer: &Peer) -> Response<Body> {
+fn stream(head: &Head, is_opener: bool, reader: Reader, peer: &Connection) -> Response<Body> {
     let parts = head.for_client(is_opener);
-    let delivery = Delivery::new(reader, peer.watch.start());
+    let delivery = Delivery::new(reader, &peer.watch);
     Response::from_parts(parts, Body::Session(Box::new(delivery)))
 }

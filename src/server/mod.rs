@@ -6,13 +6,14 @@
 
 pub mod accept;
 mod body;
-mod connection;
+pub mod connection;
 mod delivery;
 mod forward;
 pub mod gateway;
-mod io;
+pub mod io;
 mod legacy;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 pub use body::Body;
-pub use connection::Peer;

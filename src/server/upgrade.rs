@@ -66,7 +66,7 @@ impl Tunnels {
                     Ok((up, down)) => tracing::debug!(up, down, "tunnel ended"),
                     Err(error) => tracing::debug!(%error, "tunnel broke off"),
                 },
-                () = shutdown.stopped() => tracing::debug!("tunnel ended: stopping"),
+                () = shutdown.now() => tracing::debug!("tunnel ended: stopping"),
             }
             drop(place);
         });

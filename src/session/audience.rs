@@ -4,6 +4,7 @@
 //! appended between a client's last look and its going to sleep) is closed by the shard's lock:
 //! see [`Audience::park`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use slab::Slab;
 
+use super::dismissal::{DismissReason, Dismissal};
 use crate::proto::log::Position;
 
 /// Clients are dealt out to so many lists at most.
@@ -31,6 +33,7 @@ struct Occupant {
     /// The oldest entry that it may still need.
     needed: Position,
     waker: Option<Waker>,
+    dismissal: Arc<Dismissal>,
     /// The `retry` with which it is to leave, once it has read everything.
     farewell: Option<Duration>,
 }
@@ -68,11 +71,12 @@ impl Audience {
     }
 
     /// A client sits down; from now on nothing from `needed` on is trimmed.
-    pub(super) fn sit(&self, needed: Position) -> Seat {
+    pub(super) fn sit(&self, needed: Position) -> (Seat, Arc<Dismissal>) {
         let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let index =
-            self.shards[shard].lock().occupants.insert(Occupant { needed, waker: None, farewell: None });
-        Seat { shard, index }
+        let dismissal = Arc::new(Dismissal::default());
+        let occupant = Occupant { needed, waker: None, dismissal: Arc::clone(&dismissal), farewell: None };
+        let index = self.shards[shard].lock().occupants.insert(occupant);
+        (Seat { shard, index }, dismissal)
     }
 
     /// The client has read up to `needed`.
@@ -174,6 +178,17 @@ impl Audience {
         }
     }
 
+    /// Dismisses those whose next entry lies before `floor`: it is gone.
+    pub(super) fn dismiss_behind(&self, floor: Position) {
+        for shard in &self.shards {
+            let is_behind = |occupant: &Occupant| occupant.needed < floor;
+            let shard = shard.lock();
+            for (_, occupant) in shard.occupants.iter().filter(|(_, occupant)| is_behind(occupant)) {
+                occupant.dismissal.dismiss(DismissReason::Slow);
+            }
+        }
+    }
+
     /// The oldest entry that any client may still need.
     pub(super) fn needed(&self) -> Option<Position> {
         let oldest = |shard: &Mutex<Shard>| shard.lock().occupants.iter().map(|(_, seat)| seat.needed).min();
@@ -190,9 +205,8 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
+    use std::task::{Context, Poll, Wake};
 
     use super::*;
 
@@ -216,7 +230,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let seats: Vec<Seat> = (0..1_000).map(|_| audience.sit(0)).collect();
+        let seats: Vec<Seat> = (0..1_000).map(|_| audience.sit(0).0).collect();
         for seat in &seats {
             assert_eq!(audience.park(*seat, 1, &waker, || false), Parked::Asleep);
             assert_eq!(
@@ -237,7 +251,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let seat = audience.sit(0);
+        let (seat, _) = audience.sit(0);
         assert_eq!(audience.park(seat, 0, &waker, || true), Parked::News);
         audience.wake_now();
         assert_eq!(counter.count(), 0);
@@ -248,7 +262,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let seats = [audience.sit(0), audience.sit(0)];
+        let seats = [audience.sit(0).0, audience.sit(0).0];
         for seat in seats {
             audience.park(seat, 0, &waker, || false);
         }
@@ -263,13 +277,29 @@ mod tests {
     fn the_slowest_says_what_is_needed() {
         let audience = Audience::new();
         assert_eq!(audience.needed(), None);
-        let (slow, quick) = (audience.sit(3), audience.sit(3));
+        let (slow, quick) = (audience.sit(3).0, audience.sit(3).0);
         audience.moved(quick, 9);
         assert_eq!(audience.needed(), Some(3));
         audience.leave(slow);
         assert_eq!(audience.needed(), Some(9));
-        let again = audience.sit(20);
+        let (again, _) = audience.sit(20);
         audience.moved(again, 21);
         assert_eq!(audience.needed(), Some(9), "a seat given anew is a new one");
+    }
+
+    #[test]
+    fn whoever_needs_what_is_gone_is_dismissed() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let cx = Context::from_waker(&waker);
+        let (slow, quick) = (audience.sit(3).1, audience.sit(9).1);
+        assert_eq!(slow.poll_dismissed(&cx), Poll::Pending);
+        audience.dismiss_behind(3);
+        assert_eq!(counter.count(), 0, "what is at the floor is still there");
+        audience.dismiss_behind(4);
+        assert_eq!(counter.count(), 1);
+        assert_eq!(slow.poll_dismissed(&cx), Poll::Ready(DismissReason::Slow));
+        assert_eq!(quick.poll_dismissed(&cx), Poll::Pending);
     }
 }

@@ -7,6 +7,7 @@
 mod audience;
 mod budget;
 mod catching_up;
+mod dismissal;
 mod greeting;
 mod head;
 mod reader;
@@ -14,6 +15,7 @@ pub mod registry;
 mod shared;
 mod task;
 
+pub use dismissal::{DismissReason, Dismissal};
 pub use head::Head;
 pub use reader::{Next, Reader};
 pub use registry::{IfAbsent, JoinRequest, Joining, Refusal, Registry, Welcome};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::audience::{Parked, Seat};
 use super::catching_up::{CatchingUp, Step};
+use super::dismissal::Dismissal;
 use super::greeting::Greeting;
 use super::registry::ClientPermit;
 use super::shared::Session;
@@ -47,6 +48,7 @@ const NOTHING_NEEDED: Position = Position::MAX;
 pub struct Reader {
     session: Arc<Session>,
     seat: Seat,
+    dismissal: Arc<Dismissal>,
     cursor: Cursor,
     /// Given before anything else: `retry`, a gap notice, an opening.
     first: VecDeque<Bytes>,
@@ -72,16 +74,31 @@ impl Reader {
             Some(Prelude::CatchingUp(_)) => NOTHING_NEEDED,
             Some(Prelude::Greeting(_)) | None => joined.cursor.next(),
         };
-        let seat = session.audience.sit(needed);
+        let (seat, dismissal) = session.audience.sit(needed);
         let retry = session.retry().map(encoder::retry);
         let first = retry.iter().chain(&joined.first).map(Encoded::payload).collect();
-        Self { session, seat, cursor: joined.cursor, first, prelude, has_left: false, _permit: permit }
+        Self {
+            session,
+            seat,
+            dismissal,
+            cursor: joined.cursor,
+            first,
+            prelude,
+            has_left: false,
+            _permit: permit,
+        }
     }
 
     /// The session that is read.
     #[must_use]
     pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Told when the client must go although it does not read.
+    #[must_use]
+    pub fn dismissal(&self) -> &Arc<Dismissal> {
+        &self.dismissal
     }
 
     /// The next bytes, or the end. After an end it must not be called again.

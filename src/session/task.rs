@@ -22,7 +22,7 @@ use crate::message::{hop_by_hop, negotiation};
 use crate::proto::breaker::Admission;
 use crate::proto::encoder;
 use crate::proto::event_id::Epoch;
-use crate::proto::log::EndReason;
+use crate::proto::log::{EndReason, Position};
 use crate::proto::random::Random;
 use crate::proto::recorder::{Recorder, RecorderSettings};
 use crate::proto::session::{Answer, Effect, Input, Report, SessionMachine, SessionSettings};
@@ -68,6 +68,8 @@ pub(super) struct SessionTask {
     random: Random,
     connections: u64,
     greeted: u64,
+    /// What lies before it is gone; who needed it was dismissed.
+    floor: Position,
     advised: bool,
     inputs: VecDeque<Input>,
 }
@@ -119,6 +121,7 @@ impl SessionTask {
             random,
             connections: 0,
             greeted: 0,
+            floor: 0,
             advised: false,
             inputs: VecDeque::new(),
         }
@@ -362,6 +365,11 @@ impl SessionTask {
         }
         if is_from_upstream {
             self.registry.settle(session, now());
+        }
+        let floor = session.log.read().gone_before();
+        if floor > self.floor {
+            self.floor = floor;
+            session.audience.dismiss_behind(floor);
         }
         session.audience.wake().await;
         self.inputs.push_back(Input::Sent);

@@ -357,6 +357,12 @@ impl Log {
         self.head
     }
 
+    /// Events and gaps before this place are gone.
+    #[must_use]
+    pub fn gone_before(&self) -> Position {
+        self.gone_before
+    }
+
     /// Bytes held, with overhead.
     #[must_use]
     pub fn cost(&self) -> usize {

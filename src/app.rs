@@ -11,14 +11,14 @@ use tokio::net::TcpListener;
 
 use crate::admin;
 use crate::config::Config;
-use crate::message::session_key::KeyHasher;
+use crate::message::session_key::{KeyHasher, KeyRules};
 use crate::server::accept::{self, ServerLimits};
 use crate::server::connection::ConnectionLimits;
 use crate::server::gateway::Gateway;
 use crate::session::Registry;
 use crate::shutdown::{Shutdown, ShutdownTrigger};
-use crate::upstream::client::{SetupError, UpstreamClient};
 use crate::upstream::health::Health;
+use crate::upstream::{SetupError, UpstreamClient};
 
 /// Why the program can't start: one line that names the flag.
 #[derive(Debug)]
@@ -78,19 +78,21 @@ impl App {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(StartError::Random)?;
         let seed = getrandom::u64().map_err(StartError::Random)?;
-        let hasher = KeyHasher::new(&key);
+        let hasher = KeyHasher::new(key);
+        let key_rules = Arc::new(key_rules(&config));
         let health = Arc::new(Health::default());
         let (trigger, shutdown) = Shutdown::new();
         let registry = Registry::new(
             &config.sessions,
             config.server.clients_max,
             hasher.clone(),
+            Arc::clone(&key_rules),
             upstream.clone(),
             Arc::clone(&health),
             seed,
         );
         let gateway =
-            Gateway::new(&config, hasher, registry.clone(), upstream, Arc::clone(&health), shutdown.clone());
+            Gateway::new(&config, hasher, key_rules, registry.clone(), upstream, Arc::clone(&health));
         Ok(Self { config, clients, admin, registry, health, gateway, trigger, shutdown })
     }
 
@@ -147,12 +149,21 @@ impl App {
             Some(result) => report_end("server", Ok(result)),
             None => report_end("server", tokio::time::timeout(END_TIMEOUT, server).await),
         }
-        gateway.tunnels_ended().await;
+        gateway.end_tunnels().await;
         admin_trigger.now();
         if let Some(task) = admin_task {
             report_end("admin listener", tokio::time::timeout(END_TIMEOUT, task).await);
         }
         tracing::info!("stopped");
+    }
+}
+
+fn key_rules(config: &Config) -> KeyRules {
+    KeyRules {
+        ignored: config.sessions.ignored_headers.clone(),
+        key: config.sessions.key_headers.clone(),
+        credential_headers: config.sessions.credential_headers.clone(),
+        credential_query: config.sessions.credential_query.clone(),
     }
 }
 

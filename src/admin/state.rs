@@ -48,6 +48,7 @@ impl State {
             "breaker": breaker,
             "clients": self.registry.clients(),
             "log_bytes": self.registry.log_bytes(),
+            "advices": self.registry.advices().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "session_count": count,
             "sessions": sessions.iter().map(|session| show(session)).collect::<Vec<_>>(),
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as _, CommandFactory, Parser};
+use http::header::{AUTHORIZATION, COOKIE};
 
 use super::flags::{
     AdminFlags, AdminListen, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags, HealthcheckFlags,
@@ -136,6 +137,12 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         sessions;
     let AdminFlags { admin_listen: AdminListen(admin_listen) } = admin;
     let LogFlags { log_format, log_filter } = log;
+    let mut credentials = [AUTHORIZATION, COOKIE].into_iter().chain(credential_header.iter().cloned());
+    if let Some(name) = credentials.find(|name| ignore_header.contains(name)) {
+        return Err(wrong(format!(
+            "--ignore-header '{name}': it holds a credential, and clients with differing ones must not share by it"
+        )));
+    }
     if max_head_size < HEAD_BYTES_MIN {
         return Err(wrong(format!("--max-head-size '{max_head_size}': expected at least 8KiB")));
     }

@@ -1,135 +1,265 @@
-//! Fields that belong to one connection and are not forwarded (RFC 9110, 7.6.1; spec 3.2).
+//! Header fields for one connection only, which a proxy never passes on (RFC 9110, 7.6.1; spec 3.2).
 
+use std::error::Error;
 use std::fmt;
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+use super::list::elements;
 
-/// Always removed. `Trailer` stays: it only announces what comes, and without it hyper sends none.
-const ALWAYS: [HeaderName; 7] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
+/// Removed whether or not `Connection` names them.
+///
+/// `Proxy-Authenticate`, `-Authentication-Info` and `-Authorization` are between a client and the
+/// next proxy alone (RFC 9110, 11.7), and ssecar asks for no such credentials. `HTTP2-Settings`
+/// belongs to an upgrade that is obsolete (RFC 9113, 3.1). `Trailer` isn't here: it announces trailers
+/// to the recipient of the content, and hyper sends only the trailers that it announces.
+const SINGLE_HOP: [&str; 10] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
-/// Never to be removed because `Connection` names them: a client could strip who it is, or what
-/// another hop has found out about it (CVE-2026-105299 and its kin).
-const NEVER_NAMED: [HeaderName; 7] =
-    [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, FORWARDED, HOST, LAST_EVENT_ID];
+/// Fields that `Connection` must not name: they are meant for the far end, decide where or as whom a
+/// message is taken, or how long it is. An attacker who gets one removed behind the back of the party
+/// that checked it has changed the request (CVE-2026-105299 is of this family).
+const FAR_END: [&str; 24] = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "last-event-id",
+    "location",
+    "mcp-session-id",
+    "origin",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "via",
+    "www-authenticate",
+    "x-accel-buffering",
+    "x-real-ip",
+];
 
-/// A `Connection` header names a field that it may not remove.
+/// Families of such fields.
+const FAR_END_PREFIXES: [&str; 2] = ["if-", "x-forwarded-"];
+
+/// `Connection` names a field that must reach the far end. In a request it is answered 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForbiddenOption(String);
-
-impl fmt::Display for ForbiddenOption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the Connection header names {}, which is for the whole way", self.0)
-    }
+pub struct ForbiddenConnectionOption {
+    /// The option, in lower case. It is a field's name, never a value.
+    pub name: String,
 }
 
-impl std::error::Error for ForbiddenOption {}
-
-/// Removes the fields that are for this connection only, those included that `Connection` names.
-/// `TE: trailers` stays, since ssecar forwards trailers.
+/// Removes the fields that are for one connection only, from a request's or a response's head.
+///
+/// `TE: trailers` stays where it was asked for: it says that trailers would be understood. (Over
+/// HTTP/1.1 who sends it on must add `Connection: TE`, RFC 9110, 10.1.4.)
 ///
 /// # Errors
-/// [`ForbiddenOption`] where `Connection` names an end-to-end field that others rely on.
-pub fn strip(headers: &mut HeaderMap) -> Result<(), ForbiddenOption> {
-    let named = named_options(headers);
-    for name in &named {
-        let text = name.as_str();
-        if NEVER_NAMED.contains(name) || text.starts_with("x-forwarded-") || text == "x-real-ip" {
-            return Err(ForbiddenOption(text.to_owned()));
+///
+/// When `Connection` names a field that must reach the far end; then nothing was removed.
+pub fn strip(headers: &mut HeaderMap) -> Result<(), ForbiddenConnectionOption> {
+    strip_guarding(headers, &[])
+}
+
+/// As [`strip`], and `Connection` must not name these fields either: those that hold credentials.
+///
+/// # Errors
+///
+/// As [`strip`].
+pub fn strip_guarding(
+    headers: &mut HeaderMap,
+    credentials: &[HeaderName],
+) -> Result<(), ForbiddenConnectionOption> {
+    let mut named = Vec::new();
+    for option in elements(headers, &CONNECTION) {
+        let name = String::from_utf8_lossy(option).to_ascii_lowercase();
+        if is_for_the_far_end(&name) || credentials.iter().any(|guarded| guarded.as_str() == name) {
+            return Err(ForbiddenConnectionOption { name });
         }
+        // What is no field name can't name a field: nothing to remove.
+        named.extend(HeaderName::from_bytes(name.as_bytes()));
     }
-    let takes_trailers = list(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
-    for name in ALWAYS.iter().chain(&named) {
+    let understands_trailers = elements(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    for name in named {
         headers.remove(name);
     }
-    if takes_trailers {
+    for name in SINGLE_HOP {
+        headers.remove(name);
+    }
+    if understands_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     Ok(())
 }
 
-/// What the message asks to upgrade to, if it does: `Upgrade`, where `Connection` names it.
+/// The protocols that a request wants to switch to, or that a response switched to; to be read
+/// before [`strip`], and sent with `Connection: upgrade`. `None` where `Connection` doesn't name
+/// `Upgrade`, since the field is then not meant.
+///
+/// `h2c`, other HTTP versions and TLS are left out: such a tunnel would only hide further requests
+/// from every rule of the proxy.
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let is_named = list(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| is_named).cloned()
+    if !elements(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
+        return None;
+    }
+    let protocols: Vec<&[u8]> =
+        elements(headers, &UPGRADE).filter(|protocol| !hides_requests(protocol)).collect();
+    if protocols.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok()
 }
 
-fn named_options(headers: &HeaderMap) -> Vec<HeaderName> {
-    // What is no field name can't be a field either.
-    list(headers, &CONNECTION).filter_map(|option| option.parse().ok()).collect()
+fn is_for_the_far_end(name: &str) -> bool {
+    name.starts_with(':')
+        || FAR_END.contains(&name)
+        || FAR_END_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+fn hides_requests(protocol: &[u8]) -> bool {
+    let name = protocol.split(|&byte| byte == b'/').next().unwrap_or(protocol).trim_ascii();
+    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|hidden| name.eq_ignore_ascii_case(hidden))
 }
+
+impl fmt::Display for ForbiddenConnectionOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the Connection header names {:?}, which must reach the far end", self.name)
+    }
+}
+
+impl Error for ForbiddenConnectionOption {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    fn head(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        map
+        headers
+    }
+
+    fn stripped(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = head(lines);
+        strip(&mut headers).unwrap();
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        left.sort();
+        left
     }
 
     #[test]
-    fn fields_of_one_connection_go_and_all_others_stay() {
-        let mut map = headers(&[
+    fn fields_for_one_connection_go_and_the_others_stay() {
+        let left = stripped(&[
             ("connection", "close, X-Hop"),
-            ("connection", "x-other"),
-            ("x-hop", "1"),
-            ("x-other", "2"),
+            ("connection", ",,\tKEEP-ALIVE"),
             ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("proxy-authenticate", "Basic"),
             ("te", "gzip"),
             ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("proxy-authorization", "secret"),
-            ("x-app", "stays"),
-            ("trailer", "x-sum"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "AAMA"),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-end", "3"),
+            ("trailer", "digest"),
         ]);
-        strip(&mut map).unwrap();
-        assert_eq!(map, headers(&[("x-app", "stays"), ("trailer", "x-sum")]));
+        assert_eq!(left, [("trailer".into(), "digest".into()), ("x-end".into(), "3".into())]);
     }
 
     #[test]
-    fn the_wish_for_trailers_is_passed_on() {
-        let mut map = headers(&[("te", "gzip, Trailers"), ("connection", "te")]);
-        strip(&mut map).unwrap();
-        assert_eq!(map, headers(&[("te", "trailers")]));
+    fn trailers_stay_understood() {
+        assert_eq!(
+            stripped(&[("connection", "TE"), ("te", "gzip;q=0.5, Trailers")]),
+            [("te".into(), "trailers".into())]
+        );
+        assert!(stripped(&[("te", "trailers;x")]).is_empty());
     }
 
     #[test]
-    fn connection_may_not_strip_who_the_client_is() {
-        for name in ["Host", "authorization", "cookie", "last-event-id", "x-forwarded-for", "content-length"]
-        {
-            let mut map = HeaderMap::new();
-            map.insert(CONNECTION, HeaderValue::from_str(&format!("close, {name}")).unwrap());
-            assert!(strip(&mut map).is_err(), "{name}");
+    fn connection_cannot_take_away_what_the_far_end_needs() {
+        for name in [
+            "Host",
+            "authorization",
+            "COOKIE",
+            "Last-Event-ID",
+            "content-length",
+            ":authority",
+            ":path",
+            "Forwarded",
+            "X-Forwarded-For",
+            "x-forwarded-anything",
+            "if-none-match",
+            "cache-control",
+        ] {
+            let mut headers = head(&[("connection", &format!("keep-alive, {name}")), ("keep-alive", "1")]);
+            let before = headers.clone();
+            let error = strip(&mut headers).unwrap_err();
+            assert_eq!(error.name, name.to_ascii_lowercase());
+            assert_eq!(headers, before, "nothing was removed for {name}");
         }
     }
 
     #[test]
-    fn an_upgrade_is_one_only_if_connection_says_so() {
-        assert_eq!(upgrade_of(&headers(&[("upgrade", "websocket")])), None);
-        let map = headers(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")]);
-        assert_eq!(upgrade_of(&map).unwrap(), "websocket");
+    fn configured_credentials_are_guarded_as_well() {
+        let mut headers = head(&[("connection", "X-Api-Key"), ("x-api-key", "k")]);
+        let guarded = [HeaderName::from_static("x-api-key")];
+        assert!(strip_guarding(&mut headers, &guarded).is_err());
+        assert!(headers.contains_key("x-api-key"));
+        assert!(strip(&mut headers).is_ok());
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn options_that_are_no_names_are_passed_over() {
+        assert!(stripped(&[("connection", "\"a b\", keep alive, =, é")]).is_empty());
+    }
+
+    #[test]
+    fn an_upgrade_is_wanted_only_if_connection_says_so() {
+        let wanted =
+            |lines: &[(&str, &str)]| upgrade_of(&head(lines)).map(|v| v.to_str().unwrap().to_owned());
+        assert_eq!(wanted(&[("upgrade", "websocket")]), None);
+        assert_eq!(wanted(&[("connection", "upgrade")]), None);
+        assert_eq!(
+            wanted(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]).as_deref(),
+            Some("WebSocket")
+        );
+        assert_eq!(
+            wanted(&[("connection", "upgrade"), ("upgrade", "a/1, h2c"), ("upgrade", "b")]).as_deref(),
+            Some("a/1, b")
+        );
+    }
+
+    #[test]
+    fn an_upgrade_that_would_hide_requests_is_not_passed_on() {
+        for protocol in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.0", "tls"] {
+            assert_eq!(upgrade_of(&head(&[("connection", "upgrade"), ("upgrade", protocol)])), None);
+        }
     }
 }

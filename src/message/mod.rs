@@ -4,6 +4,8 @@
 
 pub mod forwarding;
 pub mod hop_by_hop;
+mod list;
 pub mod negotiation;
 pub mod problem;
+pub mod query;
 pub mod session_key;

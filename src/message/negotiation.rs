@@ -1,4 +1,5 @@
-//! What a head says about the stream behind it (spec 4.1, 6.1).
+//! What a head says about content: whether a stream of events is wanted or given, from which event
+//! on, and when to come again.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,189 +7,268 @@ use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName};
-use percent_encoding::percent_decode_str;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proto::event_id::LastEventId;
+use super::list::{elements, parameter, split_unquoted};
+use super::query::{decoded, is_last_event_id, name_and_value};
 
-const EVENT_STREAM: &str = "text/event-stream";
+/// The name of the header by which a client resumes (WHATWG HTML, 9.2.4).
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The longest last event id that is looked at, in bytes.
+pub const LAST_EVENT_ID_BYTES_MAX: usize = 16 * 1024;
 
-/// Query parameters that say what a client saw last, for clients that can't set a header.
-const LAST_EVENT_ID_PARAMETERS: [&str; 2] = ["lastEventId", "last-event-id"];
+/// The longest wait that an upstream's `Retry-After` can ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// The longest `Last-Event-ID` that is looked at, in bytes; a longer one can't be found anywhere.
-pub const LAST_EVENT_ID_MAX: usize = 16 * 1024;
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// Whether `Accept` names event streams. `*/*` does not count: everything says that.
+/// Whether `Accept` names `text/event-stream` (spec 4.1). `*/*` and `text/*` don't count, since every
+/// request says that; neither does a weight of zero.
 #[must_use]
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENT_STREAM));
-            is_named && !parts.any(is_zero_weight)
-        })
-}
-
-fn is_zero_weight(parameter: &str) -> bool {
-    let Some((name, weight)) = parameter.split_once('=') else { return false };
-    name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight == 0.0)
-}
-
-/// Whether the body is an event stream by its type.
-#[must_use]
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|name| name.trim().eq_ignore_ascii_case(EVENT_STREAM))
-}
-
-/// Whether the body is not encoded (gzip, br, …).
-#[must_use]
-pub fn is_identity(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().all(|value| {
-        value
-            .to_str()
-            .is_ok_and(|value| value.trim().is_empty() || value.trim().eq_ignore_ascii_case("identity"))
+    elements(headers, &ACCEPT).any(|range| {
+        let mut parts = split_unquoted(range, b';');
+        parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(EVENT_STREAM))
+            && !parts
+                .filter_map(parameter)
+                .any(|(name, value)| name.eq_ignore_ascii_case(b"q") && is_zero(value))
     })
 }
 
-/// Whether the answer depends on what this client has already: such a request is never shared.
+/// Whether `Content-Type` is `text/event-stream`, with parameters or without. Where a response has
+/// several such headers all must say so: clients differ in which one they believe.
+#[must_use]
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter().peekable();
+    types.peek().is_some()
+        && types.all(|value| {
+            split_unquoted(value.as_bytes(), b';')
+                .next()
+                .is_some_and(|media_type| media_type.eq_ignore_ascii_case(EVENT_STREAM))
+        })
+}
+
+/// Whether the answer depends on a precondition (RFC 9110, 13.1) or is to be a part (14.2), so that it is for
+/// this client alone.
 #[must_use]
 pub fn is_conditional(headers: &HeaderMap) -> bool {
-    [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE]
+    [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE]
         .iter()
         .any(|name| headers.contains_key(name))
 }
 
-/// Whether the request has a body.
+/// Whether the head announces a body: a length other than zero, or a transfer coding. (An HTTP/2
+/// request may have a body without saying so; its stream's end tells.)
 #[must_use]
 pub fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| !is_zero(length.as_bytes()))
 }
 
-/// What the client saw last: the header, else a query parameter. An empty value is none, as the
-/// standard has it; one that is too long, or holds what no event id can, is an id that can't be found.
+/// Whether the content is not compressed or otherwise encoded.
+#[must_use]
+pub fn is_identity(headers: &HeaderMap) -> bool {
+    elements(headers, &CONTENT_ENCODING).all(|coding| coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// From which event on a client wants to resume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastEventId {
+    /// After the event with this id, which is not empty. Free of NUL, CR and LF.
+    After(Vec<u8>),
+    /// After an event that can't exist: the id holds NUL, CR or LF, which no id can, or is longer than
+    /// [`LAST_EVENT_ID_BYTES_MAX`]. It is kept nowhere and never sent on; its client has lost its place
+    /// and gets a gap notice (spec 6.3).
+    Impossible,
+}
+
+impl LastEventId {
+    /// The id; `None` for one that can't exist.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::After(id) => Some(id),
+            Self::Impossible => None,
+        }
+    }
+
+    /// The id as a header's value; `None` where no header can carry it.
+    #[must_use]
+    pub fn header_value(&self) -> Option<HeaderValue> {
+        // Other control characters may stand in an id, but not in a header.
+        self.as_bytes().and_then(|id| HeaderValue::from_bytes(id).ok())
+    }
+
+    fn new(id: &[u8]) -> Option<Self> {
+        if id.is_empty() {
+            return None;
+        }
+        let is_possible = id.len() <= LAST_EVENT_ID_BYTES_MAX
+            && !id.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'));
+        Some(if is_possible { Self::After(id.to_vec()) } else { Self::Impossible })
+    }
+}
+
+/// From which event on a client wants to resume, if it does: the header, else the query parameters
+/// `lastEventId` or `last-event-id` (spec 6.1). The first that is not empty counts.
 #[must_use]
 pub fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<LastEventId> {
-    let from_header = headers.get(LAST_EVENT_ID).map(|value| value.as_bytes().to_vec());
-    let value = from_header.or_else(|| last_event_id_in(query?)).filter(|value| !value.is_empty())?;
-    let is_possible = value.len() <= LAST_EVENT_ID_MAX
-        && !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
-        // A header value keeps no other control characters either, and so could not be sent on.
-        && http::HeaderValue::from_bytes(&value).is_ok();
-    Some(if is_possible { LastEventId::parse(&value) } else { LastEventId::Foreign(bytes::Bytes::new()) })
+    let in_headers =
+        headers.get_all(LAST_EVENT_ID).iter().find_map(|value| LastEventId::new(value.as_bytes()));
+    in_headers.or_else(|| {
+        query?
+            .split('&')
+            .filter(|parameter| is_last_event_id(parameter))
+            .find_map(|parameter| LastEventId::new(&decoded(name_and_value(parameter).1)))
+    })
 }
 
-fn last_event_id_in(query: &str) -> Option<Vec<u8>> {
-    parameters(query).find(|(name, _)| is_last_event_id_parameter(name)).map(|(_, value)| decoded(value))
-}
-
-/// The name and value of each parameter of a query, as written.
-pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
-}
-
-/// Whether a parameter, by its name as written, is one client's own place in the stream.
-#[must_use]
-pub fn is_last_event_id_parameter(name: &str) -> bool {
-    let name = decoded(name);
-    LAST_EVENT_ID_PARAMETERS.iter().any(|known| known.as_bytes() == name)
-}
-
-/// A parameter's name or value with its encoding undone, as forms are written: `+` is a space.
-#[must_use]
-pub fn decoded(text: &str) -> Vec<u8> {
-    percent_decode_str(&text.replace('+', " ")).collect()
-}
-
-/// How long the answer asks to wait: seconds, or a date (RFC 9110, 10.2.3).
+/// How long an upstream asks to be left alone (RFC 9110, 10.2.3): seconds or a date, at most
+/// [`RETRY_AFTER_MAX`]. A date that has passed asks for no wait; what is neither asks for nothing.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
+    let is_seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let wait = if is_seconds {
+        // Only too many digits can fail here, and those ask for more than the limit.
+        text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or(Duration::ZERO)
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// `0`, `000`, `0.0`.
+fn is_zero(number: &[u8]) -> bool {
+    number.first() == Some(&b'0') && number.iter().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    fn with(name: &'static str, value: &str) -> HeaderMap {
+    fn head(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
         headers
     }
 
     #[test]
-    fn only_a_client_that_names_event_streams_accepts_them() {
-        for (accept, expected) in [
-            ("text/event-stream", true),
-            ("application/json, Text/Event-Stream; charset=utf-8", true),
-            ("text/event-stream;q=0.1", true),
-            ("text/event-stream; q=0", false),
-            ("text/event-stream; Q=0.000", false),
-            ("*/*", false),
-            ("text/*", false),
-            ("text/event-streams", false),
-            ("", false),
+    fn an_event_stream_is_wanted_only_by_its_name() {
+        let accepts = |value| accepts_event_stream(&head(&[("accept", value)]));
+        for value in [
+            "text/event-stream",
+            "Text/Event-Stream",
+            "application/json, text/event-stream",
+            "text/event-stream;q=0.1",
+            "text/event-stream; charset=utf-8 ; q=1",
+            "a/b;x=\",\", text/event-stream",
+            "text/event-stream;q=0, text/event-stream",
         ] {
-            assert_eq!(accepts_event_stream(&with("accept", accept)), expected, "{accept}");
+            assert!(accepts(value), "{value}");
         }
+        for value in [
+            "",
+            "*/*",
+            "text/*",
+            "text/event-streams",
+            "text/event-stream;q=0",
+            "text/event-stream ; Q=0.000",
+            "a/b;x=\", text/event-stream\"",
+        ] {
+            assert!(!accepts(value), "{value}");
+        }
+        assert!(accepts_event_stream(&head(&[("accept", "text/html"), ("accept", "text/event-stream")])));
+        assert!(!accepts_event_stream(&HeaderMap::new()));
     }
 
     #[test]
-    fn the_content_type_decides_what_a_stream_is() {
-        assert!(is_event_stream(&with("content-type", "Text/event-stream; charset=utf-8")));
-        assert!(!is_event_stream(&with("content-type", "text/event-stream-x")));
+    fn a_response_is_an_event_stream_by_its_exact_type() {
+        let is_stream = |value| is_event_stream(&head(&[("content-type", value)]));
+        for value in [
+            "text/event-stream",
+            "TEXT/event-Stream",
+            "text/event-stream; charset=utf-8",
+            "text/event-stream ;",
+        ] {
+            assert!(is_stream(value), "{value}");
+        }
+        for value in
+            ["", "text/plain", "text/event-stream2", "text/event-stream, text/html", "x;text/event-stream"]
+        {
+            assert!(!is_stream(value), "{value}");
+        }
         assert!(!is_event_stream(&HeaderMap::new()));
-        assert!(is_identity(&HeaderMap::new()) && is_identity(&with("content-encoding", "Identity")));
-        assert!(!is_identity(&with("content-encoding", "gzip")));
+        assert!(!is_event_stream(&head(&[
+            ("content-type", "text/event-stream"),
+            ("content-type", "text/html")
+        ])));
     }
 
     #[test]
-    fn the_last_event_id_comes_by_header_or_query() {
-        let none = HeaderMap::new();
-        let foreign = |text: &str| Some(LastEventId::Foreign(bytes::Bytes::copy_from_slice(text.as_bytes())));
-        assert_eq!(last_event_id(&none, None), None);
-        assert_eq!(last_event_id(&with("last-event-id", "a"), Some("lastEventId=b")), foreign("a"));
-        assert_eq!(last_event_id(&none, Some("x=1&lastEventId=a%20b+c")), foreign("a b c"));
-        assert_eq!(last_event_id(&none, Some("last%2Devent-id=7")), foreign("7"));
-        assert_eq!(last_event_id(&none, Some("lastEventId=")), None, "empty is none");
-        assert_eq!(last_event_id(&with("last-event-id", ""), None), None);
-    }
-
-    #[test]
-    fn an_impossible_id_is_an_unknown_one_never_a_header_line() {
-        let none = HeaderMap::new();
-        let unknown = Some(LastEventId::Foreign(bytes::Bytes::new()));
-        for text in ["lastEventId=a%0d%0aX-Evil:%201", "lastEventId=%00", "lastEventId=a%0ab"] {
-            assert_eq!(last_event_id(&none, Some(text)), unknown, "{text}");
+    fn preconditions_bodies_and_codings_are_seen() {
+        for name in ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range"] {
+            assert!(is_conditional(&head(&[(name, "x")])), "{name}");
         }
-        let huge = "x".repeat(LAST_EVENT_ID_MAX + 1);
-        assert_eq!(last_event_id(&with("last-event-id", &huge), None), unknown);
+        assert!(is_conditional(&head(&[("range", "bytes=0-")])));
+        assert!(has_body(&head(&[("content-length", "5")])));
+        assert!(has_body(&head(&[("content-length", "x")])));
+        assert!(has_body(&head(&[("transfer-encoding", "chunked")])));
+        assert!(!has_body(&head(&[("content-length", "0")])));
+        assert!(!has_body(&HeaderMap::new()));
+        assert!(is_identity(&HeaderMap::new()));
+        assert!(is_identity(&head(&[("content-encoding", "Identity"), ("content-encoding", "")])));
+        assert!(!is_identity(&head(&[("content-encoding", "identity, gzip")])));
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Mon, 23 Nov 2026 12:00:00 GMT").unwrap();
-        assert_eq!(retry_after(&with("retry-after", "120"), now), Some(Duration::from_secs(120)));
-        let date = with("retry-after", "Mon, 23 Nov 2026 12:00:30 GMT");
-        assert_eq!(retry_after(&date, now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after(&date, now + Duration::from_secs(60)), None, "it is past");
-        assert_eq!(retry_after(&with("retry-after", "soon"), now), None);
+    fn the_header_comes_before_the_query_and_empty_is_none() {
+        let id = |header: Option<&str>, query| {
+            let lines: Vec<_> = header.iter().map(|value| ("last-event-id", *value)).collect();
+            last_event_id(&head(&lines), query).map(|id| id.as_bytes().unwrap().to_vec())
+        };
+        assert_eq!(id(Some("7"), Some("lastEventId=8")).unwrap(), b"7");
+        assert_eq!(id(Some(""), Some("a=1&lastEventId=8")).unwrap(), b"8");
+        assert_eq!(id(None, Some("last-event-id=a+b%2Bc%C3%A9")).unwrap(), "a b+cé".as_bytes());
+        assert_eq!(id(None, Some("lastEventId=&last-event-id=9")).unwrap(), b"9");
+        assert_eq!(id(None, Some("lastEventId&lastEventIds=3")), None);
+        assert_eq!(id(Some(""), None), None);
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_is_never_sent_on() {
+        for bad in ["%0d%0aX-Evil:%201", "a%00", "%0A"] {
+            let id = last_event_id(&HeaderMap::new(), Some(&format!("lastEventId={bad}"))).unwrap();
+            assert_eq!(id, LastEventId::Impossible, "{bad}");
+            assert_eq!((id.as_bytes(), id.header_value()), (None, None));
+        }
+        let sized = |len| {
+            let query = format!("lastEventId={}", "a".repeat(len));
+            last_event_id(&HeaderMap::new(), Some(&query)).unwrap()
+        };
+        assert!(sized(LAST_EVENT_ID_BYTES_MAX).header_value().is_some());
+        assert_eq!(sized(LAST_EVENT_ID_BYTES_MAX + 1), LastEventId::Impossible);
+        let odd = last_event_id(&HeaderMap::new(), Some("lastEventId=%01")).unwrap();
+        assert_eq!((odd.as_bytes(), odd.header_value()), (Some(&b"\x01"[..]), None));
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_a_date_and_has_a_limit() {
+        let now = httpdate::parse_http_date("Mon, 23 Nov 2026 10:00:00 GMT").unwrap();
+        let wait = |value| retry_after(&head(&[("retry-after", value)]), now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("0"), Some(0));
+        assert_eq!(wait("3601"), Some(3_600));
+        assert_eq!(wait("99999999999999999999999999"), Some(3_600));
+        assert_eq!(wait("Mon, 23 Nov 2026 10:00:30 GMT"), Some(30));
+        assert_eq!(wait("Mon, 23 Nov 2026 09:00:00 GMT"), Some(0));
+        assert_eq!(wait("Mon, 23 Nov 2099 09:00:00 GMT"), Some(3_600));
+        for neither in ["", "-1", "+1", "1.5", "soon"] {
+            assert_eq!(wait(neither), None, "{neither}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 }

@@ -18,6 +18,8 @@ pub enum Problem {
         /// What is wrong with it.
         detail: String,
     },
+    /// The request's body did not go on in time.
+    RequestStalled,
     /// `CONNECT`, which a reverse proxy does not serve.
     ConnectNotAllowed,
     /// A legacy route that was turned off (spec 3).
@@ -63,6 +65,7 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::LegacyGone { .. } => StatusCode::GONE,
             Self::Upstream { status, .. } => *status,
@@ -80,6 +83,7 @@ impl Problem {
     pub fn name(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "bad-request",
+            Self::RequestStalled => "request-stalled",
             Self::ConnectNotAllowed => "connect-not-allowed",
             Self::LegacyGone { .. } => "legacy-route-gone",
             Self::Upstream { status, .. } if *status == StatusCode::GATEWAY_TIMEOUT => "upstream-timeout",
@@ -96,6 +100,7 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Self::BadRequest { detail } | Self::Upstream { detail, .. } => detail.clone(),
+            Self::RequestStalled => "The request body did not go on in time.".into(),
             Self::ConnectNotAllowed => "This is a reverse proxy: CONNECT is not served.".into(),
             Self::LegacyGone { successor } => format!("This route is gone; it is served as {successor}."),
             Self::UpstreamDown { .. } => "The upstream is down; it is being tried again.".into(),
@@ -110,7 +115,7 @@ impl Problem {
     /// The error type of RFC 9209 for `Proxy-Status`.
     fn token(&self) -> &'static str {
         match self {
-            Self::BadRequest { .. } => "http_request_error",
+            Self::BadRequest { .. } | Self::RequestStalled => "http_request_error",
             Self::ConnectNotAllowed | Self::LegacyGone { .. } => "http_request_denied",
             Self::Upstream { token, .. } => token,
             Self::UpstreamDown { .. } => "destination_unavailable",
@@ -126,6 +131,7 @@ impl Problem {
             Self::TooManyClients | Self::TooManySessions | Self::TooManyTunnels => Some(LIMIT_RETRY_AFTER),
             Self::Draining => Some(DRAINING_RETRY_AFTER),
             Self::BadRequest { .. }
+            | Self::RequestStalled
             | Self::ConnectNotAllowed
             | Self::LegacyGone { .. }
             | Self::Upstream { .. }
@@ -180,6 +186,7 @@ mod tests {
     fn all() -> Vec<Problem> {
         vec![
             Problem::BadRequest { detail: "two \"lengths\"".into() },
+            Problem::RequestStalled,
             Problem::ConnectNotAllowed,
             Problem::LegacyGone { successor: "/v1/x".into() },
             Problem::Upstream {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Frame;
 
-use super::body::BodyError;
+use super::body::BoxError;
 use super::io::{Armed, ClientWatch};
 use crate::session::{Next, Reader};
 
@@ -28,7 +28,7 @@ impl Delivery {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
         match std::task::ready!(reader.poll_next(cx)) {
             Next::Batch(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),

@@ -1,84 +1,224 @@
-//! Passing on what is no session: heads made fit for the other side, bodies streamed as they come
-//! (spec 3.1, 3.2, 3.4, 3.6).
+//! Passing a request on, and its answer back: heads made fit for the other side, bodies streamed as
+//! they come (spec 3.1, 3.2, 3.4, 3.6).
+//!
+//! Three steps, so that the caller can step in between: [`outgoing`] makes the upstream's request
+//! of the client's, [`exchange`] sends it, [`relay`] makes the client's answer of the upstream's.
 
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Response, Uri, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use ipnet::IpNet;
+use hyper::upgrade::OnUpgrade;
 
-use super::body::{Body, ForwardedEvents};
-use super::connection::Connection;
+use super::body::Body;
+use super::upgrade::Wanted;
+use crate::message::forwarding::{Forwarding, Hop};
 use crate::message::problem::Problem;
-use crate::message::{forwarding, hop_by_hop, negotiation};
+use crate::message::{hop_by_hop, negotiation};
+use crate::upstream::{RequestBody, UpstreamClient, UpstreamError};
 
-/// A client's request head as the upstream gets it: target, method and headers.
-#[derive(Debug, Clone)]
-pub(super) struct Outgoing {
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// The other end of the connection.
+    pub(super) peer: IpAddr,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
 }
 
-/// Makes a client's head fit for the upstream. `target` is the path and query under its present name.
+/// What is the same for all requests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rules {
+    /// Whose forwarding headers are believed.
+    pub(super) forwarding: Forwarding,
+    /// Headers that hold credentials, beside the well-known: `Connection` can't take them away.
+    pub(super) credentials: Vec<HeaderName>,
+}
+
+/// A request that is not passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// `CONNECT`: ssecar is no forward proxy.
+    Connect,
+    /// `Connection` names a field that must reach the upstream.
+    ConnectionOption(hop_by_hop::ForbiddenConnectionOption),
+    /// The target and `Host` name different hosts, or the host is none (RFC 9112, 3.2; RFC 9113, 8.3.1).
+    Host,
+}
+
+/// Makes the upstream's request head of a client's, in place. The URI becomes a path and query, or
+/// `*`. Gives back what the client wants to switch to, for when the upstream answers 101.
 ///
 /// # Errors
-/// [`Problem::BadRequest`]: the head is ambiguous.
-pub(super) fn outgoing(
-    head: &request::Parts,
-    target: PathAndQuery,
-    client: &Connection,
-    trusted: &[IpNet],
-) -> Result<Outgoing, Problem> {
-    let mut headers = head.headers.clone();
-    hop_by_hop::strip(&mut headers).map_err(|error| Problem::BadRequest { detail: format!("{error}.") })?;
+///
+/// A [`Refusal`], which is the client's fault.
+pub(super) fn outgoing(head: &mut Parts, arrival: Arrival, rules: &Rules) -> Result<Option<Wanted>, Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    adopt_host(head)?;
+    // HTTP/2 has no upgrades; there `Connection` can't even come.
+    let protocols =
+        (head.version == Version::HTTP_11).then(|| hop_by_hop::upgrade_of(&head.headers)).flatten();
+    hop_by_hop::strip_guarding(&mut head.headers, &rules.credentials).map_err(Refusal::ConnectionOption)?;
     if head.version == Version::HTTP_2 {
-        // HTTP/2 names the host in the target, and may send a cookie in crumbs (RFC 9113, 8.2.3).
-        if let Some(authority) = head.uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            headers.insert(HOST, host);
-        }
-        join_cookies(&mut headers);
+        join_cookies(&mut head.headers);
     }
-    forwarding::forward(&mut headers, client.peer.ip(), head.version, trusted);
-    Ok(Outgoing { uri: Uri::from(target), headers })
+    let host = head.headers.get(HOST).cloned();
+    let hop = Hop { peer: arrival.peer, scheme: arrival.scheme, host: host.as_ref(), version: head.version };
+    rules.forwarding.apply(&hop, &mut head.headers);
+
+    head.uri = origin_form(&head.uri);
+    head.version = Version::HTTP_11;
+    let wanted = head
+        .extensions
+        .remove::<OnUpgrade>()
+        .zip(protocols)
+        .map(|(client, protocols)| Wanted { protocols, client });
+    // The rest of them belongs to the connection with the client.
+    head.extensions.clear();
+    name_connection_options(&mut head.headers, wanted.as_ref());
+    Ok(wanted)
 }
 
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+/// Sends a request, and waits for the head of the answer.
+///
+/// # Errors
+///
+/// As [`UpstreamClient::send`]; and when the upstream switches protocols unasked.
+pub(super) async fn exchange(
+    client: &UpstreamClient,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, UpstreamError> {
+    let asked_to_switch = request.headers().contains_key(UPGRADE);
+    let response = client.send(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !(asked_to_switch && hop_by_hop::upgrade_of(response.headers()).is_some())
     {
-        headers.insert(COOKIE, whole);
+        return Err(UpstreamError::unasked_switch());
     }
+    Ok(response)
 }
 
-/// Makes the upstream's answer the client's. An event stream that is not shared gets heartbeats.
+/// Makes the client's answer of the upstream's. A 101 is for [`super::upgrade::Tunnels::switch`].
+///
+/// An event stream gets a comment line after each `heartbeat` of silence, if it can: nothing may be
+/// added to one that is encoded, or whose length is told.
+#[must_use]
 pub(super) fn relay(response: Response<Incoming>, heartbeat: Duration) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
-    strip_response(&mut parts.headers);
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    // A stream whose length or coding is fixed can't be added to.
-    let is_open_stream = negotiation::is_event_stream(&parts.headers)
-        && negotiation::is_identity(&parts.headers)
-        && !parts.headers.contains_key(CONTENT_LENGTH)
-        && !http_body::Body::is_end_stream(&incoming);
-    let body = if is_open_stream {
-        Body::ForwardedEvents(Box::new(ForwardedEvents::new(incoming, heartbeat)))
-    } else {
-        Body::Forwarded(incoming)
-    };
-    Response::from_parts(parts, body)
+    let (mut head, stream) = response.into_parts();
+    strip_response(&mut head.headers);
+    // The upstream's version is between it and us; hyper answers in the client's.
+    head.version = Version::HTTP_11;
+    let takes_heartbeats = head.status.is_success()
+        && head.status != StatusCode::PARTIAL_CONTENT
+        && negotiation::is_event_stream(&head.headers)
+        && negotiation::is_identity(&head.headers)
+        && !head.headers.contains_key(CONTENT_LENGTH)
+        && !stream.is_end_stream();
+    let body = if takes_heartbeats { Body::events(stream, heartbeat) } else { Body::Forwarded(stream) };
+    Response::from_parts(head, body)
 }
 
 /// Removes what was for the connection with the upstream only.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
     if let Err(error) = hop_by_hop::strip(headers) {
-        tracing::warn!(%error, "odd Connection header of the upstream");
-        headers.remove(http::header::CONNECTION);
-        headers.remove(http::header::TRANSFER_ENCODING);
+        // The upstream is ours; the client shall not lose the answer for its odd taste.
+        tracing::debug!(%error, "the upstream's Connection header is not obeyed");
+        headers.remove(CONNECTION);
+        // Can't fail again: nothing names a field any more.
+        let _nothing_named = hop_by_hop::strip(headers);
+    }
+    // TE is for requests; `strip` keeps it where it says `trailers`.
+    headers.remove(TE);
+}
+
+/// Makes `Host` say what the target says, where it names a host: always in HTTP/2, and in HTTP/1.1
+/// where a client takes us for a forward proxy. Two names that differ are an attempt at something.
+fn adopt_host(head: &mut Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (given, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(Refusal::Host);
+    }
+    let Some(authority) = head.uri.authority() else { return Ok(()) };
+    if has_userinfo(authority)
+        || given.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))
+    {
+        return Err(Refusal::Host);
+    }
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::Host)?;
+    head.headers.insert(HOST, host);
+    Ok(())
+}
+
+fn has_userinfo(authority: &Authority) -> bool {
+    authority.as_str().contains('@')
+}
+
+/// HTTP/2 may send a cookie in crumbs (RFC 9113, 8.2.3), which HTTP/1.1 doesn't know.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(mut whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        whole.set_sensitive(true);
+        headers.insert(COOKIE, whole);
     }
 }
+
+/// The path and query, byte for byte, or `*`. Which host an absolute target names is of no account
+/// (spec 3.3).
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if path.starts_with('/') || path == "*" {
+        return uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+    }
+    // `http://host?query`: valid behind a slash, as it was without.
+    PathAndQuery::try_from(format!("/{path}")).map_or_else(|_| Uri::default(), Uri::from)
+}
+
+/// `Connection` for the upstream: it must name `TE` (RFC 9110, 10.1.4) and `Upgrade`.
+fn name_connection_options(headers: &mut HeaderMap, wanted: Option<&Wanted>) {
+    let with_te = headers.contains_key(TE);
+    let options = match (with_te, wanted) {
+        (false, None) => return,
+        (true, None) => "TE",
+        (false, Some(_)) => "Upgrade",
+        (true, Some(_)) => "TE, Upgrade",
+    };
+    headers.insert(CONNECTION, HeaderValue::from_static(options));
+    if let Some(wanted) = wanted {
+        headers.insert(UPGRADE, wanted.protocols.clone());
+    }
+}
+
+impl Refusal {
+    /// The answer.
+    #[must_use]
+    pub(super) fn problem(&self) -> Problem {
+        match self {
+            Self::Connect => Problem::ConnectNotAllowed,
+            Self::ConnectionOption(_) | Self::Host => Problem::BadRequest { detail: format!("{self}.") },
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("CONNECT is not supported"),
+            Self::ConnectionOption(error) => error.fmt(f),
+            Self::Host => f.write_str("the request doesn't name one host"),
+        }
+    }
+}
+
+impl Error for Refusal {}

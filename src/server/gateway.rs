@@ -1,31 +1,35 @@
 //! What becomes of one request: it joins a session, is forwarded, or is answered here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Version, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use ipnet::IpNet;
 
 use super::body::Body;
 use super::connection::Connection;
 use super::delivery::Delivery;
-use super::forward::{self, Outgoing};
+use super::forward::{self, Arrival};
 use super::legacy::{self, Route};
-use super::upgrade::Tunnels;
+use super::upgrade::{Tunnels, Wanted};
 use crate::config::{Config, LegacyConfig, OnUpstreamDown, RouteSettings, RouteTable};
+use crate::message::forwarding::Forwarding;
+use crate::message::negotiation;
 use crate::message::problem::Problem;
-use crate::message::session_key::{KeyHasher, KeyRules, SessionKey, shared_query};
-use crate::message::{hop_by_hop, negotiation};
+use crate::message::query::{split_target, without_last_event_id};
+use crate::message::session_key::{KeyHasher, KeyRules, SessionKey};
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
 use crate::session::{Head, IfAbsent, JoinRequest, Joining, Reader, Refusal, Registry, Welcome};
-use crate::shutdown::Shutdown;
-use crate::upstream::client::{RequestBody, UpstreamClient};
+use crate::upstream::UpstreamClient;
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
+
+/// The most upgraded connections at once.
+const TUNNELS_MAX: usize = 10_000;
 
 /// How often a client looks for another session after `Vary` told it that one is for others. Past
 /// it, its stream is its own.
@@ -42,8 +46,8 @@ struct Shared {
     legacy: LegacyConfig,
     routes: RouteTable,
     sse_paths: Vec<PathPattern>,
-    trusted_proxies: Vec<IpNet>,
-    key_rules: KeyRules,
+    forward_rules: forward::Rules,
+    key_rules: Arc<KeyRules>,
     hasher: KeyHasher,
     registry: Registry,
     upstream: UpstreamClient,
@@ -74,28 +78,26 @@ impl Gateway {
     pub fn new(
         config: &Config,
         hasher: KeyHasher,
+        key_rules: Arc<KeyRules>,
         registry: Registry,
         upstream: UpstreamClient,
         health: Arc<Health>,
-        shutdown: Shutdown,
     ) -> Self {
         let sessions = &config.sessions;
         let shared = Shared {
             legacy: config.legacy.clone(),
             routes: config.routes.clone(),
             sse_paths: sessions.sse_paths.clone(),
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            key_rules: KeyRules {
-                ignored: sessions.ignored_headers.clone(),
-                key: sessions.key_headers.clone(),
-                credential_headers: sessions.credential_headers.clone(),
-                credential_query: sessions.credential_query.clone(),
+            forward_rules: forward::Rules {
+                forwarding: Forwarding::new(&config.server.trusted_proxies),
+                credentials: sessions.credential_headers.clone(),
             },
+            key_rules,
             hasher,
             registry,
             upstream,
             health,
-            tunnels: Tunnels::new(shutdown),
+            tunnels: Tunnels::new(TUNNELS_MAX),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -119,32 +121,35 @@ impl Gateway {
     pub async fn tunnels_ended(&self) {
         self.shared.tunnels.ended().await;
     }
+
+    /// Ends all upgraded connections.
+    pub async fn end_tunnels(&self) {
+        self.shared.tunnels.end().await;
+    }
 }
 
 impl Shared {
-    async fn handle(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
-        if request.method() == Method::CONNECT {
-            return Err(Problem::ConnectNotAllowed);
-        }
-        let client_upgrade = request.extensions_mut().remove::<OnUpgrade>();
-        let (head, body) = request.into_parts();
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+        let (mut head, body) = request.into_parts();
         // Put there by the connection for each request.
-        let Some(peer) = head.extensions.get::<Connection>().cloned() else {
+        let Some(client) = head.extensions.get::<Connection>().cloned() else {
             return Err(Problem::BadRequest { detail: "The request has no connection.".into() });
         };
-        let asked = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let (target, twin) = match legacy::route(&self.legacy, asked.as_str()) {
-            Route::Current => (asked, None),
+        let arrival = Arrival { peer: client.peer.ip(), scheme: "http" };
+        let wanted = forward::outgoing(&mut head, arrival, &self.forward_rules)
+            .map_err(|refusal| refusal.problem())?;
+        let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let twin = match legacy::route(&self.legacy, asked) {
+            Route::Current => None,
             Route::Answered(response) => return Ok(response),
-            Route::Twin(twin) => {
-                let target = twin.parse().map_err(|_| Problem::BadRequest {
-                    detail: "The path can't be served under its present name.".into(),
-                })?;
-                (target, Some(twin))
-            }
+            Route::Twin(twin) => Some(twin),
         };
-        let outgoing = forward::outgoing(&head, target, &peer, &self.trusted_proxies)?;
-        let result = self.serve(&head, body, outgoing, &peer, client_upgrade).await;
+        if let Some(twin) = &twin {
+            head.uri = twin.parse().map_err(|_| Problem::BadRequest {
+                detail: "The path can't be served under its present name.".into(),
+            })?;
+        }
+        let result = self.serve(head, body, wanted, &client).await;
         match (result, twin) {
             (Ok(mut response), Some(twin)) => {
                 legacy::mark(&self.legacy, &twin, response.headers_mut());
@@ -156,28 +161,23 @@ impl Shared {
 
     async fn serve(
         &self,
-        head: &request::Parts,
+        head: request::Parts,
         body: Incoming,
-        outgoing: Outgoing,
-        peer: &Connection,
-        client_upgrade: Option<OnUpgrade>,
+        wanted: Option<Wanted>,
+        client: &Connection,
     ) -> Result<Response<Body>, Problem> {
-        if let Some(protocol) = hop_by_hop::upgrade_of(&head.headers)
-            && head.version == Version::HTTP_11
-            && let Some(client) = client_upgrade
-        {
-            return self.upgrade(head, body, outgoing, client, &protocol).await;
+        let settings = Arc::clone(self.routes.settings(head.uri.path()));
+        if let Some(wanted) = wanted {
+            return self.upgrade(head, body, wanted, settings.heartbeat).await;
         }
-        let settings = Arc::clone(self.routes.settings(outgoing.uri.path()));
-        let Some(subscriber) = self.subscriber(head, &outgoing, settings) else {
-            let heartbeat = self.routes.settings(outgoing.uri.path()).heartbeat;
-            let response = self.exchange(head, body, outgoing).await?;
-            return Ok(forward::relay(response, heartbeat));
+        let heartbeat = settings.heartbeat;
+        let Some(subscriber) = self.subscriber(&head, &body, settings) else {
+            return Ok(forward::relay(self.exchange(head, body).await?, heartbeat));
         };
         let if_absent = || if subscriber.is_declared { IfAbsent::Open } else { IfAbsent::Refuse };
-        match self.join(&subscriber, if_absent, peer).await? {
+        match self.join(&subscriber, if_absent, client).await? {
             Joined::Response(response) => Ok(response),
-            Joined::Forward => self.forward_or_adopt(head, body, outgoing, &subscriber, peer).await,
+            Joined::Forward => self.forward_or_adopt(head, body, &subscriber, client).await,
         }
     }
 
@@ -185,25 +185,22 @@ impl Shared {
     fn subscriber(
         &self,
         head: &request::Parts,
-        outgoing: &Outgoing,
+        body: &Incoming,
         settings: Arc<RouteSettings>,
     ) -> Option<Subscriber> {
         let is_sharable = head.method == Method::GET
+            && http_body::Body::is_end_stream(body)
             && !negotiation::has_body(&head.headers)
             && !negotiation::is_conditional(&head.headers);
-        if !is_sharable {
-            return None;
-        }
-        let path = outgoing.uri.path();
-        let query = outgoing.uri.query();
-        let key = SessionKey::new(&self.key_rules, &self.hasher, path, query, &outgoing.headers);
-        let shared = query.and_then(shared_query).map(|query| format!("{path}?{query}"));
-        let uri = shared.as_deref().unwrap_or(path).parse().ok()?;
+        let target = head.uri.path_and_query().filter(|_| is_sharable)?.as_str();
+        let (path, query) = split_target(target);
+        let key = self.key_rules.session_key(&self.hasher, target, &head.headers);
+        let uri = without_last_event_id(target).parse().ok()?;
         Some(Subscriber {
             key,
             settings,
-            last_event_id: negotiation::last_event_id(&head.headers, query),
-            subscription: SubscriptionRequest::new(uri, outgoing.headers.clone()),
+            last_event_id: negotiation::last_event_id(&head.headers, query).map(|last| last_seen(&last)),
+            subscription: SubscriptionRequest::new(uri, head.headers.clone()),
             is_declared: negotiation::accepts_event_stream(&head.headers)
                 || self.sse_paths.iter().any(|pattern| pattern.matches(path)),
         })
@@ -213,7 +210,7 @@ impl Shared {
         &self,
         subscriber: &Subscriber,
         if_absent: impl Fn() -> IfAbsent,
-        peer: &Connection,
+        client: &Connection,
     ) -> Result<Joined, Problem> {
         for _ in 0..VARIANT_ROUNDS {
             let request = JoinRequest {
@@ -229,7 +226,7 @@ impl Shared {
                 Err(Refusal::TooManySessions) => return Err(Problem::TooManySessions),
                 Err(Refusal::Draining) => return Err(Problem::Draining),
             };
-            if let Some(joined) = self.welcome(joining, subscriber, peer).await? {
+            if let Some(joined) = self.welcome(joining, subscriber, client).await? {
                 return Ok(joined);
             }
         }
@@ -241,7 +238,7 @@ impl Shared {
         &self,
         joining: Joining,
         subscriber: &Subscriber,
-        peer: &Connection,
+        client: &Connection,
     ) -> Result<Option<Joined>, Problem> {
         let settings = &subscriber.settings;
         let rejects = settings.on_upstream_down == OnUpstreamDown::Reject;
@@ -249,9 +246,9 @@ impl Shared {
             joining.welcome(&self.registry, &subscriber.subscription, settings.hold_head, rejects).await;
         Ok(Some(match welcome {
             Welcome::Open { reader, head, is_opener } => {
-                Joined::Response(stream(&head, is_opener, reader, peer))
+                Joined::Response(stream(&head, is_opener, reader, client))
             }
-            Welcome::Held(reader) => Joined::Response(stream(&Head::held(), false, reader, peer)),
+            Welcome::Held(reader) => Joined::Response(stream(&Head::held(), false, reader, client)),
             Welcome::Away { wait } => return Err(Problem::UpstreamDown { retry_after: wait }),
             Welcome::NotShared(Some(response)) => {
                 Joined::Response(forward::relay(response, settings.heartbeat))
@@ -269,14 +266,13 @@ impl Shared {
     /// Forwards a request that may turn out to be a subscription; then its answer becomes a session.
     async fn forward_or_adopt(
         &self,
-        head: &request::Parts,
+        head: request::Parts,
         body: Incoming,
-        outgoing: Outgoing,
         subscriber: &Subscriber,
-        peer: &Connection,
+        client: &Connection,
     ) -> Result<Response<Body>, Problem> {
         let heartbeat = subscriber.settings.heartbeat;
-        let response = self.exchange(head, body, outgoing).await?;
+        let response = self.exchange(head, body).await?;
         let is_stream = response.status() == StatusCode::OK
             && negotiation::is_event_stream(response.headers())
             && negotiation::is_identity(response.headers());
@@ -296,7 +292,7 @@ impl Shared {
             Err(Refusal::TooManySessions) => return Err(Problem::TooManySessions),
             Err(Refusal::Draining | Refusal::Absent) => return Err(Problem::Draining),
         };
-        match self.welcome(joining, subscriber, peer).await? {
+        match self.welcome(joining, subscriber, client).await? {
             Some(Joined::Response(response)) => Ok(response),
             // Another one's session came first, and it is for others: the client comes again.
             Some(Joined::Forward) | None => Err(Problem::SessionEnded),
@@ -304,17 +300,8 @@ impl Shared {
     }
 
     /// Sends the request on, and tells all who wait for the upstream what became of it.
-    async fn exchange(
-        &self,
-        head: &request::Parts,
-        body: Incoming,
-        outgoing: Outgoing,
-    ) -> Result<Response<Incoming>, Problem> {
-        let mut request = Request::new(RequestBody::from(body));
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = outgoing.uri;
-        *request.headers_mut() = outgoing.headers;
-        match self.upstream.send(request).await {
+    async fn exchange(&self, head: request::Parts, body: Incoming) -> Result<Response<Incoming>, Problem> {
+        match forward::exchange(&self.upstream, Request::from_parts(head, body.into())).await {
             Ok(response) => {
                 if !response.status().is_server_error() {
                     self.health.succeeded();
@@ -333,26 +320,29 @@ impl Shared {
 
     async fn upgrade(
         &self,
-        head: &request::Parts,
+        head: request::Parts,
         body: Incoming,
-        mut outgoing: Outgoing,
-        client: OnUpgrade,
-        protocol: &http::HeaderValue,
+        wanted: Wanted,
+        heartbeat: Duration,
     ) -> Result<Response<Body>, Problem> {
-        let headers = &mut outgoing.headers;
-        headers.insert(http::header::UPGRADE, protocol.clone());
-        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
-        let heartbeat = self.routes.settings(outgoing.uri.path()).heartbeat;
-        let response = self.exchange(head, body, outgoing).await?;
+        let response = self.exchange(head, body).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.tunnels.open(client, protocol, response);
+            return self.tunnels.switch(response, wanted).map_err(|_| Problem::TooManyTunnels);
         }
         Ok(forward::relay(response, heartbeat))
     }
 }
 
-fn stream(head: &Head, is_opener: bool, reader: Reader, peer: &Connection) -> Response<Body> {
+/// What a client saw last, as the log knows it. An id that can't exist is one that is never found.
+fn last_seen(last: &negotiation::LastEventId) -> LastEventId {
+    match last.as_bytes() {
+        Some(id) => LastEventId::parse(id),
+        None => LastEventId::Foreign(Bytes::new()),
+    }
+}
+
+fn stream(head: &Head, is_opener: bool, reader: Reader, client: &Connection) -> Response<Body> {
     let parts = head.for_client(is_opener);
-    let delivery = Delivery::new(reader, &peer.watch);
+    let delivery = Delivery::new(reader, &client.watch);
     Response::from_parts(parts, Body::Session(Box::new(delivery)))
 }

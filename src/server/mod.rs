@@ -8,12 +8,19 @@ pub mod accept;
 mod body;
 pub mod connection;
 mod delivery;
+mod events;
 mod forward;
+#[cfg(test)]
+mod forward_tests;
 pub mod gateway;
 pub mod io;
 mod legacy;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod upgrade;
+#[cfg(test)]
+mod upgrade_tests;
 
 pub use body::Body;

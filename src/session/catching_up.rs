@@ -27,9 +27,8 @@ use crate::proto::catch_up::{CatchUp, CatchUpSettings, Progress};
 use crate::proto::encoder;
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::{Joined, Missing};
-use crate::upstream::client::UpstreamClient;
-use crate::upstream::error::UpstreamError;
 use crate::upstream::subscription::SubscriptionRequest;
+use crate::upstream::{UpstreamClient, UpstreamError};
 
 /// The longest wait for a permit; then the client is told of a gap.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -21,9 +21,8 @@ use crate::proto::decoder::{Decoder, Frame};
 use crate::proto::encoder;
 use crate::proto::event_id::EventIds;
 use crate::proto::log::{Gap, GapReason, ReplayLimits};
-use crate::upstream::client::UpstreamClient;
-use crate::upstream::error::UpstreamError;
 use crate::upstream::subscription::SubscriptionRequest;
+use crate::upstream::{UpstreamClient, UpstreamError};
 
 /// The longest that a client waits for its greeting before it reads what is shared.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@
 //! makes one; `task` lives its life; [`Reader`] is one client's place in it. Knows no hyper server
 //! and writes no SSE syntax: that is `proto`'s.
 
+mod advice;
 mod audience;
 mod budget;
 mod catching_up;
@@ -15,6 +16,7 @@ pub mod registry;
 mod shared;
 mod task;
 
+pub use advice::Advice;
 pub use dismissal::{DismissReason, Dismissal};
 pub use head::Head;
 pub use reader::{Next, Reader};

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use super::advice::{Advice, Advices};
 use super::budget::Budget;
 use super::catching_up::CatchingUp;
 use super::greeting::Greeting;
@@ -23,11 +24,11 @@ use super::reader::{Prelude, Reader};
 use super::shared::{ORDERS_MAX, Phase, Session};
 use super::task::{First, SessionTask};
 use crate::config::{RouteSettings, SessionsConfig};
-use crate::message::session_key::{KeyHasher, SessionKey};
+use crate::message::session_key::{KeyHasher, KeyRules, SessionKey, SharingAdvisor};
 use crate::proto::event_id::{Epoch, LastEventId};
 use crate::proto::log::{EndReason, Joined, LateJoin, Log, LogSettings, Missing};
 use crate::proto::random::Random;
-use crate::upstream::client::UpstreamClient;
+use crate::upstream::UpstreamClient;
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
 
@@ -55,6 +56,9 @@ pub(super) struct Inner {
     catch_ups: Arc<Semaphore>,
     has_catch_ups: bool,
     hasher: KeyHasher,
+    key_rules: Arc<KeyRules>,
+    advisor: Mutex<SharingAdvisor>,
+    pub(super) advices: Advices,
     pub(super) upstream: UpstreamClient,
     pub(super) health: Arc<Health>,
     tasks: TaskTracker,
@@ -156,6 +160,7 @@ impl Registry {
         config: &SessionsConfig,
         clients_max: usize,
         hasher: KeyHasher,
+        key_rules: Arc<KeyRules>,
         upstream: UpstreamClient,
         health: Arc<Health>,
         seed: u64,
@@ -170,6 +175,9 @@ impl Registry {
             catch_ups: Arc::new(Semaphore::new(config.catch_ups_max)),
             has_catch_ups: config.catch_ups_max > 0,
             hasher,
+            key_rules,
+            advisor: Mutex::new(SharingAdvisor::new()),
+            advices: Advices::default(),
             upstream,
             health,
             tasks: TaskTracker::new(),
@@ -209,6 +217,8 @@ impl Registry {
         inner.sessions.fetch_add(1, Ordering::Relaxed);
         let reader = inner.sit(&session, request, true, permit);
         inner.tasks.spawn(task.run());
+        drop(shard);
+        inner.consider_advice(request);
         Ok(Joining { reader, handed_over: Some(handed_over) })
     }
 
@@ -242,6 +252,12 @@ impl Registry {
             random,
         );
         (session, task, handed_over)
+    }
+
+    /// What operators should know.
+    #[must_use]
+    pub fn advices(&self) -> Vec<Advice> {
+        self.inner.advices.all()
     }
 
     /// The sessions there are, in no order.
@@ -320,12 +336,25 @@ impl Inner {
     }
 
     fn matches_variant(&self, variant: &super::shared::Variant, subscription: &SubscriptionRequest) -> bool {
-        !variant.rule.is_any()
+        variant.fingerprint.is_some()
             && variant.rule.fingerprint(&self.hasher, subscription.headers()) == variant.fingerprint
     }
 
     pub(super) fn hasher(&self) -> &KeyHasher {
         &self.hasher
+    }
+
+    pub(super) fn key_rules(&self) -> &KeyRules {
+        &self.key_rules
+    }
+
+    /// A session was made: perhaps one too many of its kind (spec 4.2).
+    fn consider_advice(&self, request: &JoinRequest<'_>) {
+        let subscription = request.subscription;
+        let head = self.key_rules.session_head(&self.hasher, subscription.target(), subscription.headers());
+        if let Some(advice) = self.advisor.lock().observe(head) {
+            self.advices.give(Advice::NeverShared { path: advice.path, header: advice.header });
+        }
     }
 
     fn permit(&self) -> Result<ClientPermit, Refusal> {

@@ -64,7 +64,8 @@ pub enum SessionState {
 #[derive(Debug)]
 pub(super) struct Variant {
     pub(super) rule: VaryRule,
-    pub(super) fingerprint: u128,
+    /// `None`: nobody else's is like it.
+    pub(super) fingerprint: Option<u128>,
 }
 
 /// One session.

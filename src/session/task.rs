@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::advice::Advice;
 use super::head::Head;
 use super::registry::Inner;
 use super::shared::{Order, Phase, Session, SessionState, Variant};
@@ -26,7 +27,7 @@ use crate::proto::log::{EndReason, Position};
 use crate::proto::random::Random;
 use crate::proto::recorder::{Recorder, RecorderSettings};
 use crate::proto::session::{Answer, Effect, Input, Report, SessionMachine, SessionSettings};
-use crate::upstream::error::UpstreamError;
+use crate::upstream::UpstreamError;
 use crate::upstream::subscription::SubscriptionRequest;
 
 /// How the session's first stream comes about.
@@ -289,7 +290,7 @@ impl SessionTask {
             if let Err(error) = hop_by_hop::strip(&mut parts.headers) {
                 tracing::warn!(session = self.session.name(), %error, "odd Connection header of the upstream");
             }
-            let rule = VaryRule::from_headers(&parts.headers);
+            let rule = VaryRule::of_response(&parts.headers, self.registry.key_rules());
             let fingerprint = rule.fingerprint(self.registry.hasher(), self.subscription.headers());
             // Set before the head is seen: who sees the head must see for whom it is.
             let _ = self.session.variant.set(Variant { rule, fingerprint });
@@ -343,11 +344,7 @@ impl SessionTask {
         let is_live_join = self.session.settings.late_join == crate::proto::log::LateJoin::Live;
         if is_live_join && self.greeted >= 2 && self.greeted == self.connections && !self.advised {
             self.advised = true;
-            tracing::warn!(
-                session = self.session.name(),
-                "the upstream greets each connection; a client that joins late does not get the greeting: \
-                 consider late-join=opening or late-join=fresh for this route"
-            );
+            self.registry.advices.give(Advice::Greeting { session: self.session.name().to_owned() });
         }
         let is_announced = self.recorder.has_ended();
         self.inputs.push_back(Input::StreamEnded { is_clean, is_announced });

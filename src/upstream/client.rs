@@ -1,193 +1,185 @@
-//! Requests to the upstream over pooled HTTP/1.1 connections.
+//! Sends one request to the upstream over pooled HTTP/1.1 connections.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
+use http::{Extensions, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::Instant;
 
+use super::body::RequestBody;
 use super::connector::Connector;
-use super::error::{BrokenClientBody, UpstreamError};
+use super::error::UpstreamError;
+use super::stream::History;
+use super::tls::SetupError;
 use crate::config::{HostHeader, UpstreamConfig};
 
-/// The upstream can't be used as configured: one line that names the flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetupError(pub(super) String);
+/// The largest response head, in bytes; also the most that is read ahead of a response's reader.
+const READ_BUFFER_MAX: usize = 64 * 1024;
 
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
-
-/// Sends requests to the upstream. Cheap to clone.
+/// The way to the upstream, for everyone. A clone is cheap and shares the pool.
+///
+/// Dropping the future of [`UpstreamClient::send`], or the body of its response before its end,
+/// closes the connection: the upstream learns that nobody listens.
 #[derive(Clone)]
 pub struct UpstreamClient {
-    shared: Arc<Shared>,
+    client: Client<Connector, RequestBody>,
+    rules: Arc<Rules>,
 }
 
-struct Shared {
-    client: Client<Connector, RequestBody>,
+struct Rules {
     authority: Authority,
     base_path: String,
-    host_header: HostHeader,
-    host: HeaderValue,
+    host: HostHeader,
+    host_value: HeaderValue,
     response_timeout: Duration,
 }
 
 impl fmt::Debug for UpstreamClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamClient").field("authority", &self.shared.authority).finish_non_exhaustive()
+        f.debug_struct("UpstreamClient").field("authority", &self.rules.authority).finish_non_exhaustive()
     }
 }
 
 impl UpstreamClient {
-    /// Nothing is connected yet.
+    /// Prepares the way to the configured upstream, without connecting.
     ///
     /// # Errors
-    /// [`SetupError`]: the certificate authorities can't be read, or the name can't be one.
+    ///
+    /// When the upstream is `https` and can't be checked: see [`SetupError`].
     pub fn new(config: &UpstreamConfig) -> Result<Self, SetupError> {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.pool_idle_timeout)
             .pool_max_idle_per_host(config.pool_idle_max)
-            .http1_preserve_header_case(false)
+            .http1_max_buf_size(READ_BUFFER_MAX)
+            // `Host` is set here, by the configured rule.
+            .set_host(false)
             .build(Connector::new(config)?);
         let authority = config.target.authority.clone();
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| SetupError(format!("--upstream: '{authority}' can't be a Host")))?;
-        let shared = Shared {
-            client,
+        let host_value = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| SetupError::BadName(authority.to_string()))?;
+        let rules = Rules {
             authority,
             base_path: config.target.base_path.clone(),
-            host_header: config.host_header,
-            host,
+            host: config.host_header,
+            host_value,
             response_timeout: config.response_timeout,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { client, rules: Arc::new(rules) })
     }
 
-    /// Sends a request whose target is a path and query, and answers when the response head is
-    /// there. The time for it counts from the last progress of the request's body.
+    /// Sends a request whose URI is a path and query, or `*`, and waits for the head of the answer.
+    /// Hop-by-hop fields must be gone, but for those of an upgrade.
+    ///
+    /// A request without body whose method is idempotent is sent once more if a connection from the
+    /// pool turns out to be dead (RFC 9110, 9.2.2).
     ///
     /// # Errors
-    /// [`UpstreamError`]: there is no head.
-    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, UpstreamError> {
-        let Shared { client, host_header, host, response_timeout, .. } = &*self.shared;
-        *request.uri_mut() = self.target(request.uri());
-        *request.version_mut() = Version::HTTP_11;
-        if *host_header == HostHeader::Upstream || !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, host.clone());
+    ///
+    /// When no response head came: [`UpstreamError`] says why. The response timeout counts from the
+    /// last progress of the request's body, and connecting has a timeout of its own.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, UpstreamError> {
+        let request = self.rules.addressed(request)?;
+        let again = repeatable(&request);
+        match self.attempt(request).await {
+            Ok(response) => Ok(response),
+            Err((error, was_reused)) => match again {
+                Some(again) if was_reused && error.fault().is_lost_connection() => {
+                    self.attempt(again).await.map_err(|(error, _)| error)
+                }
+                Some(_) | None => Err(error),
+            },
         }
-        let progress = Arc::clone(&request.body().progress);
-        let answer = client.request(request);
-        tokio::pin!(answer);
-        loop {
-            let deadline = progress.last() + *response_timeout;
-            match tokio::time::timeout_at(deadline, &mut answer).await {
-                Ok(answer) => return answer.map_err(UpstreamError::from_client),
-                Err(_) if progress.last() + *response_timeout > Instant::now() => {}
-                Err(_) => return Err(UpstreamError::timed_out()),
+    }
+
+    /// The error comes with whether the connection had answered before.
+    async fn attempt(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, (UpstreamError, bool)> {
+        let progress = request.body().progress();
+        let outcome = tokio::select! {
+            // The response first: one that is here counts, however late.
+            biased;
+            outcome = self.client.request(request) => outcome,
+            waits = progress.stalled(self.rules.response_timeout) => {
+                return Err((UpstreamError::stalled(waits), false));
+            }
+        };
+        match outcome {
+            Ok(mut response) => {
+                if let Some(history) = response.extensions_mut().remove::<History>() {
+                    history.note_answer();
+                }
+                Ok(response)
+            }
+            Err(error) => {
+                let was_reused = was_reused(&error);
+                Err((UpstreamError::from_client(error, progress.waits()), was_reused))
             }
         }
     }
+}
 
-    /// The path behind the base path, at an authority that only serves to find pooled connections.
-    fn target(&self, uri: &Uri) -> Uri {
-        let Shared { authority, base_path, .. } = &*self.shared;
+impl Rules {
+    fn addressed(&self, mut request: Request<RequestBody>) -> Result<Request<RequestBody>, UpstreamError> {
+        let path = self.path(request.uri())?;
         let mut parts = http::uri::Parts::default();
+        // For the pool's key alone: the connector looks at neither.
         parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(authority.clone());
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let is_whole_server = path.as_str() == "*";
-        parts.path_and_query = Some(if base_path.is_empty() || is_whole_server {
-            path
-        } else {
-            // Both are valid, and together too.
-            format!("{base_path}{path}").parse().unwrap_or(path)
-        });
-        Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
-    }
-}
-
-/// When a request's body last moved on.
-#[derive(Debug)]
-struct Progress {
-    started: Instant,
-    millis: AtomicU64,
-}
-
-impl Progress {
-    fn note(&self) {
-        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.millis.store(millis, Ordering::Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        self.started + Duration::from_millis(self.millis.load(Ordering::Relaxed))
-    }
-}
-
-/// The body of a request to the upstream: a client's, streamed through, or none.
-#[derive(Debug)]
-pub struct RequestBody {
-    incoming: Option<Incoming>,
-    progress: Arc<Progress>,
-}
-
-impl RequestBody {
-    /// None.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self::new(None)
-    }
-
-    fn new(incoming: Option<Incoming>) -> Self {
-        let progress = Arc::new(Progress { started: Instant::now(), millis: AtomicU64::new(0) });
-        Self { incoming, progress }
-    }
-}
-
-impl From<Incoming> for RequestBody {
-    fn from(incoming: Incoming) -> Self {
-        Self::new(Some(incoming))
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        if polled.is_ready() {
-            self.progress.note();
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        *request.uri_mut() = Uri::from_parts(parts).map_err(UpstreamError::bad_request)?;
+        *request.version_mut() = Version::HTTP_11;
+        let is_empty = request.body().is_empty();
+        let headers = request.headers_mut();
+        if self.host == HostHeader::Upstream || !headers.contains_key(HOST) {
+            headers.insert(HOST, self.host_value.clone());
         }
-        polled.map_err(|error| BrokenClientBody(error).into())
+        // hyper would send a GET or HEAD without its body, if no header announced one.
+        if !is_empty && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Ok(request)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    fn path(&self, uri: &Uri) -> Result<PathAndQuery, UpstreamError> {
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        // `OPTIONS *` is about the server, not about a path below the base.
+        if path == "*" || (self.base_path.is_empty() && path.starts_with('/')) {
+            return uri.path_and_query().cloned().ok_or_else(|| UpstreamError::bad_request("no path"));
+        }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        PathAndQuery::try_from(format!("{}{slash}{path}", self.base_path)).map_err(UpstreamError::bad_request)
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+/// The same request once more, if it may be sent twice.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let is_idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !is_idempotent || !request.body().is_empty() {
+        return None;
     }
+    let mut again = Request::new(RequestBody::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    again.headers_mut().clone_from(request.headers());
+    Some(again)
+}
+
+fn was_reused(error: &ClientError) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<History>().is_some_and(History::has_answered)
 }

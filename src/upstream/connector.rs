@@ -1,28 +1,40 @@
-//! How a connection to the upstream is made: TCP, TLS or a unix socket; always to the one target.
+//! Opens connections to the upstream.
+//!
+//! Where to is decided by `--upstream` alone (spec 3.3): the URI that hyper hands over, which may
+//! carry words of a client, is not even looked at.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tower_service::Service;
 
-use super::client::SetupError;
-use super::error::{Kind, UpstreamError, kind_of_io};
+use super::stream::{History, Io, UpstreamStream};
+use super::tls::{SetupError, Tls, setup};
 use crate::config::{Transport, UpstreamConfig};
 
-/// Makes connections to the one upstream.
+/// The most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// An upstream that vanished without a word is noticed after about a minute, even on a connection
+/// on which nothing is sent: a subscription is one.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Opens connections to the one upstream. A clone is cheap.
 #[derive(Clone)]
 pub(super) struct Connector {
     route: Arc<Route>,
@@ -31,183 +43,123 @@ pub(super) struct Connector {
 
 enum Route {
     Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16, name: ServerName<'static>, tls: TlsConnector },
-    Unix { path: std::path::PathBuf },
+    Tls { host: String, port: u16, tls: Tls },
+    Unix { path: Box<Path> },
+}
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    /// Not within the connect timeout.
+    TimedOut,
+    /// The name couldn't be resolved, or has no address.
+    Dns(io::Error),
+    /// No address, or not the unix socket, took the connection.
+    Transport(io::Error),
+    /// The TLS handshake failed.
+    Tls(io::Error),
 }
 
 impl Connector {
+    /// Prepares the way to the configured upstream, without connecting.
+    ///
+    /// # Errors
+    ///
+    /// When the upstream is `https` and the certificates to check it by are missing or broken.
     pub(super) fn new(config: &UpstreamConfig) -> Result<Self, SetupError> {
         let route = match &config.target.transport {
             Transport::Tcp { host, port } => Route::Tcp { host: host.clone(), port: *port },
             Transport::Tls { host, port } => {
-                let name = ServerName::try_from(host.clone()).map_err(|_| {
-                    SetupError(format!("--upstream: '{host}' can't be the name in a certificate"))
-                })?;
-                Route::Tls { host: host.clone(), port: *port, name, tls: tls_connector(config)? }
+                Route::Tls { host: host.clone(), port: *port, tls: setup(host, config.ca_file.as_deref())? }
             }
-            Transport::Unix { path } => Route::Unix { path: path.clone() },
+            Transport::Unix { path } => Route::Unix { path: path.as_path().into() },
         };
         Ok(Self { route: Arc::new(route), timeout: config.connect_timeout })
     }
-}
 
-fn tls_connector(config: &UpstreamConfig) -> Result<TlsConnector, SetupError> {
-    let mut roots = RootCertStore::empty();
-    match &config.ca_file {
-        Some(path) => {
-            let read = |error: &dyn std::fmt::Display| {
-                SetupError(format!("--upstream-ca '{}': {error}", path.display()))
-            };
-            let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .map_err(|error| read(&error))?;
-            if certificates.is_empty() {
-                return Err(read(&"no certificate in it"));
-            }
-            for certificate in certificates {
-                roots.add(certificate).map_err(|error| read(&error))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(SetupError(
-                    "--upstream is https, but this system has no certificate authorities: name them with --upstream-ca"
-                        .into(),
-                ));
-            }
-        }
+    async fn connect(self) -> Result<TokioIo<UpstreamStream>, ConnectError> {
+        let deadline = Instant::now() + self.timeout;
+        let io = timeout_at(deadline, open(&self.route, deadline))
+            .await
+            .map_err(|_elapsed| ConnectError::TimedOut)??;
+        Ok(TokioIo::new(UpstreamStream { io, history: History::default() }))
     }
-    let provider = Arc::new(crypto::ring::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| SetupError(format!("TLS: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = UpstreamStream;
-    type Error = UpstreamError;
-    type Future = Pin<Box<dyn Future<Output = Result<UpstreamStream, UpstreamError>> + Send>>;
+impl Service<Uri> for Connector {
+    type Response = TokioIo<UpstreamStream>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    /// The address is not looked at: only `--upstream` says where to connect (spec 3.3).
-    fn call(&mut self, _address: Uri) -> Self::Future {
-        let Self { route, timeout } = self.clone();
-        Box::pin(async move {
-            match tokio::time::timeout(timeout, route.connect()).await {
-                Ok(connected) => connected,
-                Err(elapsed) => Err(UpstreamError::new(Kind::ConnectTimeout, elapsed)),
-            }
-        })
+    fn call(&mut self, _never_looked_at: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map_err(Into::into) })
     }
 }
 
-impl Route {
-    async fn connect(&self) -> Result<UpstreamStream, UpstreamError> {
+async fn open(route: &Route, deadline: Instant) -> Result<Io, ConnectError> {
+    match route {
+        Route::Tcp { host, port } => tcp(host, *port, deadline).await.map(Io::Tcp),
+        Route::Tls { host, port, tls } => {
+            let stream = tcp(host, *port, deadline).await?;
+            let stream = tls.connector.connect(tls.name.clone(), stream).await.map_err(ConnectError::Tls)?;
+            Ok(Io::Tls(Box::new(stream)))
+        }
+        Route::Unix { path } => {
+            UnixStream::connect(path).await.map(Io::Unix).map_err(ConnectError::Transport)
+        }
+    }
+}
+
+/// Tries the addresses of a name in turn; each has an equal share of the time that is left, so that
+/// one which swallows packets can't starve the others.
+async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
+    let addresses: Vec<SocketAddr> =
+        lookup_host((host, port)).await.map_err(ConnectError::Dns)?.take(ADDRESSES_MAX).collect();
+    let mut failure = ConnectError::Dns(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for (tried, address) in addresses.iter().enumerate() {
+        let now = Instant::now();
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(now) / left;
+        failure = match timeout_at(now + share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return tuned(stream).map_err(ConnectError::Transport),
+            Ok(Err(error)) => ConnectError::Transport(error),
+            Err(_elapsed) => ConnectError::TimedOut,
+        };
+    }
+    Err(failure)
+}
+
+fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_PROBES);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } => {
-                Ok(UpstreamStream::Tcp(TokioIo::new(connect_tcp(host, *port).await?)))
-            }
-            Self::Tls { host, port, name, tls } => {
-                let stream = connect_tcp(host, *port).await?;
-                let stream = tls
-                    .connect(name.clone(), stream)
-                    .await
-                    .map_err(|error| UpstreamError::new(kind_of_io(&error).unwrap_or(Kind::Tls), error))?;
-                Ok(UpstreamStream::Tls(TokioIo::new(Box::new(stream))))
-            }
-            Self::Unix { path } => {
-                let stream = UnixStream::connect(path).await.map_err(failed_connect)?;
-                Ok(UpstreamStream::Unix(TokioIo::new(stream)))
-            }
+            Self::TimedOut => f.write_str("no connection in time"),
+            Self::Dns(error) => write!(f, "name lookup failed: {error}"),
+            Self::Transport(error) => write!(f, "connecting failed: {error}"),
+            Self::Tls(error) => write!(f, "TLS handshake failed: {error}"),
         }
     }
 }
 
-fn failed_connect(error: io::Error) -> UpstreamError {
-    UpstreamError::new(kind_of_io(&error).unwrap_or(Kind::Unreachable), error)
-}
-
-async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, UpstreamError> {
-    let addresses = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| UpstreamError::new(Kind::Resolve, error))?;
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(failed_connect)?;
-                return Ok(stream);
-            }
-            Err(error) => last = Some(error),
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::TimedOut => None,
+            Self::Dns(error) | Self::Transport(error) | Self::Tls(error) => Some(error),
         }
-    }
-    Err(match last {
-        Some(error) => failed_connect(error),
-        None => UpstreamError::new(Kind::Resolve, "the name has no address"),
-    })
-}
-
-/// A connection to the upstream.
-pub(super) enum UpstreamStream {
-    Tcp(TokioIo<TcpStream>),
-    Tls(TokioIo<Box<TlsStream<TcpStream>>>),
-    Unix(TokioIo<UnixStream>),
-}
-
-/// Calls one method on whichever stream it is.
-macro_rules! on_stream {
-    ($self:expr, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Self::Tcp($stream) => $call,
-            Self::Tls($stream) => $call,
-            Self::Unix($stream) => $call,
-        }
-    };
-}
-
-impl Read for UpstreamStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl Write for UpstreamStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-}
-
-impl Connection for UpstreamStream {
-    fn connected(&self) -> Connected {
-        Connected::new()
     }
 }

@@ -1,9 +1,25 @@
-//! Connections to the one upstream: how they are made, pooled and judged.
+//! Connections to the one upstream: how they are made, kept, used, and what may go wrong with them.
 //!
-//! Knows no client and no fan-out. Nothing in a request chooses where ssecar connects (spec 3.3).
+//! `connector` opens them, by `--upstream` alone (spec 3.3); [`client`] pools them and sends one request;
+//! [`error`] says who failed; [`health`] is the breaker before all; [`subscription`] is what a session
+//! asks for. Knows nothing of clients and fan-out.
 
+mod body;
 pub mod client;
 mod connector;
 pub mod error;
 pub mod health;
+mod progress;
+mod stream;
 pub mod subscription;
+mod tls;
+
+pub use body::RequestBody;
+pub use client::UpstreamClient;
+pub use error::{Fault, UpstreamError};
+pub use tls::SetupError;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
-use super::client::{RequestBody, UpstreamClient};
+use super::body::RequestBody;
+use super::client::UpstreamClient;
 use super::error::UpstreamError;
 
 /// Where an `EventSource` says what it saw last (WHATWG HTML, 9.2.4).
@@ -33,6 +34,12 @@ impl SubscriptionRequest {
             headers.iter().filter_map(|(name, value)| Some((name.clone(), copied(value)?))).collect();
         let uri = uri.to_string().parse().unwrap_or(uri);
         Self { uri, headers }
+    }
+
+    /// The path and query that it asks for.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
     }
 
     /// The headers that it sends.

@@ -94,3 +94,32 @@ async fn a_credential_in_the_query_is_hidden_and_tells_clients_apart() {
     assert_eq!(state["session_count"], 2);
     assert!(!state.to_string().contains("hunter2"), "{state}");
 }
+
+#[tokio::test]
+async fn a_header_that_is_always_new_is_named_once_with_the_flag_that_helps() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let nonce = number.to_string();
+        clients.push(proxy.ask(PATH, &[("X-Nonce", &nonce)]).await);
+        clients.push(proxy.ask("/v1/other?x=1", &[("X-Tenant", "always the same")]).await);
+    }
+    proxy.until("the advice", |state| !state["advices"].as_array().unwrap().is_empty()).await;
+    let advices = proxy.state().await["advices"].clone();
+    assert_eq!(advices.as_array().unwrap().len(), 1, "{advices}");
+    assert!(advices[0].as_str().unwrap().contains("--ignore-header x-nonce"), "{advices}");
+
+    let helped = Proxy::start(&upstream, &["--ignore-header=x-nonce"]).await;
+    let mut one = helped.ask(PATH, &[("X-Nonce", "a")]).await;
+    let mut stream = loop {
+        let mut exchange = upstream.accept().await;
+        if exchange.header("x-nonce") == Some("a") {
+            exchange.begin_stream("").await;
+            break exchange;
+        }
+    };
+    let mut two = helped.subscribe(PATH, &[("X-Nonce", "b")]).await;
+    stream.send("data: shared\n\n").await;
+    assert_eq!((one.data().await, two.data().await), ("shared".into(), "shared".into()));
+}

@@ -77,3 +77,18 @@ async fn a_greeting_that_can_not_be_had_is_told() {
     stream.send("data: 3\n\n").await;
     assert_eq!(late.data().await, "3");
 }
+
+#[tokio::test]
+async fn an_upstream_that_greets_each_connection_is_told_to_operators_once() {
+    let (upstream, proxy, stream, _first) = greeted(&[]).await;
+    drop(stream);
+    for _ in 0..3 {
+        let mut stream = upstream.stream().await;
+        stream.send("event: hello\ndata: snapshot\n\n").await;
+        proxy.until("the stream", |state| state["sessions"][0]["state"] == "live").await;
+    }
+    proxy.until("the advice", |state| !state["advices"].as_array().unwrap().is_empty()).await;
+    let advices = proxy.state().await["advices"].clone();
+    assert_eq!(advices.as_array().unwrap().len(), 1, "{advices}");
+    assert!(advices[0].as_str().unwrap().contains("late-join=opening"), "{advices}");
+}

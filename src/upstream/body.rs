@@ -1,0 +1,128 @@
+//! The body of a request for the upstream, as it comes from a client.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::progress::Progress;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// The body of a request for the upstream. It streams: nothing is gathered.
+pub struct RequestBody {
+    content: Content,
+    progress: Progress,
+}
+
+enum Content {
+    Empty,
+    Incoming(Incoming),
+    Other(BoxBody),
+}
+
+/// The client's body broke off. Found in the `source` chain of what hyper then reports.
+#[derive(Debug)]
+pub(super) struct ClientBodyError(BoxError);
+
+impl RequestBody {
+    /// No body at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(Content::Empty)
+    }
+
+    /// A body of another kind, whose errors are the client's fault.
+    pub fn streamed<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        Self::new(Content::Other(Box::pin(body)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.content, Content::Empty)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn new(content: Content) -> Self {
+        Self { content, progress: Progress::new() }
+    }
+}
+
+impl From<Incoming> for RequestBody {
+    /// A client's body. One that is known to be at its end already counts as no body.
+    fn from(body: Incoming) -> Self {
+        Self::new(if body.is_end_stream() { Content::Empty } else { Content::Incoming(body) })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        // Said before asking, and taken back below: else a frame that comes at once would be noted
+        // before the wait that it ended.
+        this.progress.waits_for_client();
+        let frame = match &mut this.content {
+            Content::Empty => None,
+            Content::Incoming(body) => {
+                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+            }
+            Content::Other(body) => ready!(body.as_mut().poll_frame(cx)),
+        };
+        Poll::Ready(match frame {
+            Some(Err(error)) => {
+                this.progress.broke_off();
+                Some(Err(ClientBodyError(error).into()))
+            }
+            Some(Ok(_)) | None => {
+                this.progress.moved();
+                frame
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Incoming(body) => body.is_end_stream(),
+            Content::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Incoming(body) => body.size_hint(),
+            Content::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("is_empty", &self.is_empty()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ClientBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the client's request body broke off: {}", self.0)
+    }
+}
+
+impl Error for ClientBodyError {}

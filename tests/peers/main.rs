@@ -1,0 +1,17 @@
+//! ssecar between real peers: nginx with nchan, sse-starlette and Node.js as services; curl, npm's
+//! `eventsource` and `eventsource-parser`, `ws` and Chromium as clients. `scripts/setup-peers` installs them.
+//!
+//! | module | stories |
+//! |---|---|
+//! | `reconnects` | clients cut off, ssecar restarted, the service restarted, while events flow |
+//! | `cold_start` | a thousand clients of a cold session |
+//! | `greeting` | a service that greets each connection, and what late clients get |
+//! | `pass_through` | a WebSocket, a gibibyte each way, `HEAD`, with flat memory |
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+
+mod cold_start;
+mod greeting;
+mod pass_through;
+mod reconnects;
+mod support;

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
 
 use crate::admin;
-use crate::config::{Config, HostHeader};
+use crate::config::Config;
 use crate::message::session_key::{KeyHasher, KeyRules};
 use crate::server::accept::{self, ServerLimits};
 use crate::server::connection::ConnectionLimits;
@@ -160,13 +159,8 @@ impl App {
 }
 
 fn key_rules(config: &Config) -> KeyRules {
-    let mut ignored = config.sessions.ignored_headers.clone();
-    if config.upstream.host_header == HostHeader::Upstream {
-        // Then the upstream does not see the client's.
-        ignored.push(HOST);
-    }
     KeyRules {
-        ignored,
+        ignored: config.sessions.ignored_headers.clone(),
         key: config.sessions.key_headers.clone(),
         credential_headers: config.sessions.credential_headers.clone(),
         credential_query: config.sessions.credential_query.clone(),

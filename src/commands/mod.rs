@@ -45,7 +45,7 @@ async fn proxy(config: Config) -> ExitCode {
     match (app.address(), app.admin_address()) {
         (Ok(address), Ok(admin)) => {
             let admin = admin.map_or_else(|| "off".to_owned(), |admin| admin.to_string());
-            tracing::info!(%address, %admin, upstream = ?upstream.transport, "listening");
+            tracing::info!(%address, %admin, %upstream, "listening");
         }
         (Err(error), _) | (_, Err(error)) => return failed(&format!("no address: {error}")),
     }

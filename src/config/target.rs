@@ -1,11 +1,22 @@
 //! `--upstream`: where the service is.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use http::Uri;
 use http::uri::Authority;
 
 use super::{Transport, UpstreamTarget};
+
+impl fmt::Display for UpstreamTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.transport {
+            Transport::Tcp { .. } => write!(f, "http://{}{}", self.authority, self.base_path),
+            Transport::Tls { .. } => write!(f, "https://{}{}", self.authority, self.base_path),
+            Transport::Unix { path } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Parses `http://HOST[:PORT][/base]`, `https://…` or `unix:/path/to/socket`.
 ///

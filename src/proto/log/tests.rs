@@ -157,7 +157,7 @@ fn passing_entries_reach_connected_clients_in_place_and_no_one_else() {
             log.trim(log.head());
         }
     }
-    assert!(log.entries.len() < 3 + 2 * TRIM_SLACK, "a flood of them takes no memory");
+    assert!(log.entries.len() < 3 + 2 * retention::TRIM_SLACK, "a flood of them takes no memory");
     assert_eq!(seen(&log, log.join(LateJoin::Ring)), ["1", "2", "3"], "nor the ring's places");
 }
 

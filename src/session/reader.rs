@@ -12,7 +12,7 @@ use super::audience::{Parked, Seat};
 use super::catching_up::{CatchingUp, Step};
 use super::dismissal::Dismissal;
 use super::greeting::Greeting;
-use super::registry::ClientPermit;
+use super::permit::ClientPermit;
 use super::shared::Session;
 use crate::proto::encoder::{self, Encoded};
 use crate::proto::log::{Cursor, EndReason, Joined, Log, Position, Read};

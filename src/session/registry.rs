@@ -19,7 +19,8 @@ use super::advice::{Advice, Advices};
 use super::budget::Budget;
 use super::catching_up::CatchingUp;
 use super::greeting::Greeting;
-use super::head::Head;
+use super::joining::Joining;
+use super::permit::{ClientPermit, Clients};
 use super::reader::{Prelude, Reader};
 use super::shared::{ORDERS_MAX, Phase, Session};
 use super::task::{First, SessionTask};
@@ -35,13 +36,10 @@ use crate::upstream::subscription::SubscriptionRequest;
 /// Locks that the sessions are spread over.
 const SHARDS: usize = 64;
 
-/// The least time between two searches for rings that can be given up, when the last one found none.
-const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
-
 /// All sessions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -49,9 +47,9 @@ pub(super) struct Inner {
     shards: Box<[Mutex<Sessions>]>,
     sessions: AtomicUsize,
     sessions_max: usize,
-    clients: Arc<Clients>,
-    budget: Budget,
-    next_reclaim: AtomicU64,
+    clients: Clients,
+    pub(super) budget: Budget,
+    pub(super) next_reclaim: AtomicU64,
     /// For clients that catch up.
     catch_ups: Arc<Semaphore>,
     has_catch_ups: bool,
@@ -69,16 +67,6 @@ pub(super) struct Inner {
 
 /// Several sessions share a key only where `Vary` tells them apart.
 type Sessions = HashMap<SessionKey, Vec<Arc<Session>>>;
-
-#[derive(Debug)]
-struct Clients {
-    count: AtomicUsize,
-    max: usize,
-}
-
-/// The right to be a client; given back when dropped.
-#[derive(Debug)]
-pub(super) struct ClientPermit(Arc<Clients>);
 
 /// A client that wants to read a session.
 #[derive(Debug)]
@@ -117,42 +105,6 @@ pub enum Refusal {
     Draining,
 }
 
-/// A client that has its place in the log, and waits for the response head.
-#[derive(Debug)]
-pub struct Joining {
-    reader: Reader,
-    /// Where a first answer that is no event stream comes to, for the client that opened the session.
-    handed_over: Option<oneshot::Receiver<Response<Incoming>>>,
-}
-
-/// What became of waiting for the head.
-#[derive(Debug)]
-pub enum Welcome {
-    /// Read.
-    Open {
-        /// The client's place.
-        reader: Reader,
-        /// The response head.
-        head: Arc<Head>,
-        /// Whether its own request fetched the head.
-        is_opener: bool,
-    },
-    /// The wait for a head is over; the upstream may still come (spec 8.6).
-    Held(Reader),
-    /// The upstream is away, and the client should not wait.
-    Away {
-        /// For `Retry-After`.
-        wait: Duration,
-    },
-    /// The upstream's answer is no event stream: here it is, for the client that asked; the others
-    /// ask on their own (spec 4.4).
-    NotShared(Option<Response<Incoming>>),
-    /// `Vary` says that this session is for others.
-    OtherVariant,
-    /// The session ended before there was a head.
-    Ended(EndReason),
-}
-
 impl Registry {
     /// No session yet. `seed` must be random where ids shall not repeat after a restart.
     #[must_use]
@@ -169,7 +121,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             sessions: AtomicUsize::new(0),
             sessions_max: config.sessions_max,
-            clients: Arc::new(Clients { count: AtomicUsize::new(0), max: clients_max }),
+            clients: Clients::new(clients_max),
             budget: Budget::new(config.memory_budget),
             next_reclaim: AtomicU64::new(0),
             catch_ups: Arc::new(Semaphore::new(config.catch_ups_max)),
@@ -269,7 +221,7 @@ impl Registry {
     /// Clients there are, those included that wait for a head.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.inner.clients.count.load(Ordering::Relaxed)
+        self.inner.clients.count()
     }
 
     /// Bytes that all logs hold.
@@ -335,7 +287,11 @@ impl Inner {
         sessions.get(request.key)?.iter().find(is_for).cloned()
     }
 
-    fn matches_variant(&self, variant: &super::shared::Variant, subscription: &SubscriptionRequest) -> bool {
+    pub(super) fn matches_variant(
+        &self,
+        variant: &super::shared::Variant,
+        subscription: &SubscriptionRequest,
+    ) -> bool {
         variant.fingerprint.is_some()
             && variant.rule.fingerprint(&self.hasher, subscription.headers()) == variant.fingerprint
     }
@@ -358,12 +314,7 @@ impl Inner {
     }
 
     fn permit(&self) -> Result<ClientPermit, Refusal> {
-        let Clients { count, max } = &*self.clients;
-        if count.fetch_add(1, Ordering::Relaxed) >= *max {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::TooManyClients);
-        }
-        Ok(ClientPermit(Arc::clone(&self.clients)))
+        self.clients.permit().ok_or(Refusal::TooManyClients)
     }
 
     /// Must be called under the shard's lock: it raises the count that keeps the session alive.
@@ -457,7 +408,7 @@ impl Inner {
         }
     }
 
-    fn all(&self) -> Vec<Arc<Session>> {
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.shards
             .iter()
             .flat_map(|shard| shard.lock().values().flatten().cloned().collect::<Vec<_>>())
@@ -472,123 +423,5 @@ impl Inner {
     pub(super) fn millis(&self, now: Instant) -> u64 {
         let millis = now.saturating_duration_since(self.started).as_millis();
         u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    /// Counts what the session's log holds now, and gives up rings if all together are over the
-    /// budget: those of sessions without clients, longest unused first, then this one's.
-    pub(super) fn settle(&self, session: &Session, now: Instant) {
-        let over = self.count(session);
-        if over == 0 {
-            return;
-        }
-        let over = self.reclaim(over, now);
-        if over > 0 {
-            let mut log = session.log.write();
-            let keep = log.cost().saturating_sub(over);
-            log.shed(keep);
-            drop(log);
-            self.count(session);
-        }
-    }
-
-    fn count(&self, session: &Session) -> usize {
-        let after = session.log.read().cost();
-        let before = session.accounted.swap(after, Ordering::Relaxed);
-        self.budget.changed(before, after)
-    }
-
-    /// The session's log is no longer held.
-    pub(super) fn release(&self, session: &Session) {
-        let before = session.accounted.swap(0, Ordering::Relaxed);
-        self.budget.changed(before, 0);
-    }
-
-    fn reclaim(&self, mut over: usize, now: Instant) -> usize {
-        let millis = self.millis(now);
-        if millis < self.next_reclaim.load(Ordering::Relaxed) {
-            return over;
-        }
-        let mut unused: Vec<_> = self
-            .all()
-            .into_iter()
-            .filter_map(|session| match session.alone_since.load(Ordering::Relaxed) {
-                0 => None,
-                since => Some((since, session)),
-            })
-            .collect();
-        unused.sort_unstable_by_key(|(since, _)| *since);
-        for (_, session) in unused {
-            if over == 0 {
-                return 0;
-            }
-            let mut log = session.log.write();
-            let keep = log.cost().saturating_sub(over);
-            log.shed(keep);
-            drop(log);
-            over = self.count(&session);
-            tracing::info!(
-                session = session.name(),
-                "memory budget reached: gave up the ring of an unused session"
-            );
-        }
-        if over > 0 {
-            let interval = u64::try_from(RECLAIM_INTERVAL.as_millis()).unwrap_or(u64::MAX);
-            self.next_reclaim.store(millis.saturating_add(interval), Ordering::Relaxed);
-        }
-        over
-    }
-}
-
-impl Drop for ClientPermit {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Joining {
-    /// Waits for the response head, `hold` at most. `subscription` is what was joined with.
-    pub async fn welcome(
-        mut self,
-        registry: &Registry,
-        subscription: &SubscriptionRequest,
-        hold: Duration,
-        rejects: bool,
-    ) -> Welcome {
-        let session = Arc::clone(self.reader.session());
-        let mut phases = session.phase.subscribe();
-        let settled = phases.wait_for(|phase| match phase {
-            Phase::Opening => false,
-            Phase::Away { .. } => rejects,
-            Phase::Open(_) | Phase::Ended(_) => true,
-        });
-        let Ok(settled) = tokio::time::timeout(hold, settled).await else {
-            return Welcome::Held(self.reader);
-        };
-        // The sender lives in the session, which the reader holds.
-        let Ok(phase) = settled.map(|phase| phase.clone()) else {
-            return Welcome::Ended(EndReason::Closed);
-        };
-        match phase {
-            Phase::Opening => Welcome::Held(self.reader),
-            Phase::Away { wait } => Welcome::Away { wait },
-            Phase::Open(head) => {
-                let is_opener = self.handed_over.is_some();
-                let is_mine = is_opener
-                    || session
-                        .variant
-                        .get()
-                        .is_none_or(|variant| registry.inner.matches_variant(variant, subscription));
-                if is_mine {
-                    Welcome::Open { reader: self.reader, head, is_opener }
-                } else {
-                    Welcome::OtherVariant
-                }
-            }
-            Phase::Ended(EndReason::Refused(_)) => {
-                let answer = self.handed_over.as_mut().and_then(|answer| answer.try_recv().ok());
-                Welcome::NotShared(answer)
-            }
-            Phase::Ended(reason) => Welcome::Ended(reason),
-        }
     }
 }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use crate::server::connection::ConnectionLimits;
 use crate::server::gateway::Gateway;
 use crate::session::Registry;
 use crate::shutdown::{Shutdown, ShutdownTrigger};
+use crate::store::{Opened, Store, StoreError};
 use crate::upstream::health::Health;
 use crate::upstream::{SetupError, UpstreamClient};
 
@@ -36,6 +38,13 @@ pub enum StartError {
     },
     /// The system gives no random numbers.
     Random(getrandom::Error),
+    /// The rings of the last process can't be kept.
+    State {
+        /// What `--state-dir` named.
+        dir: PathBuf,
+        /// What is wrong with it.
+        error: StoreError,
+    },
 }
 
 impl std::fmt::Display for StartError {
@@ -44,6 +53,7 @@ impl std::fmt::Display for StartError {
             Self::Upstream(error) => write!(f, "{error}"),
             Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
             Self::Random(error) => write!(f, "no random numbers: {error}"),
+            Self::State { dir, error } => write!(f, "--state-dir '{}': {error}", dir.display()),
         }
     }
 }
@@ -57,6 +67,7 @@ pub struct App {
     clients: TcpListener,
     admin: Option<TcpListener>,
     registry: Registry,
+    rings: Option<(Opened, Duration)>,
     health: Arc<Health>,
     gateway: Gateway,
     trigger: ShutdownTrigger,
@@ -75,8 +86,12 @@ impl App {
         };
         let clients = listen("--listen", config.server.listen)?;
         let admin = config.admin.listen.map(|address| listen("--admin-listen", address)).transpose()?;
+        let opened = config.sessions.state_dir.as_deref().map(|dir| open_state(dir, &config)).transpose()?;
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(StartError::Random)?;
+        match &opened {
+            Some(opened) => key = opened.key,
+            None => getrandom::fill(&mut key).map_err(StartError::Random)?,
+        }
         let seed = getrandom::u64().map_err(StartError::Random)?;
         let hasher = KeyHasher::new(key);
         let key_rules = Arc::new(key_rules(&config));
@@ -91,9 +106,10 @@ impl App {
             Arc::clone(&health),
             seed,
         );
+        let rings = opened.map(|opened| (opened, longest_linger(&config)));
         let gateway =
             Gateway::new(&config, hasher, key_rules, registry.clone(), upstream, Arc::clone(&health));
-        Ok(Self { config, clients, admin, registry, health, gateway, trigger, shutdown })
+        Ok(Self { config, clients, admin, registry, rings, health, gateway, trigger, shutdown })
     }
 
     /// Where clients connect.
@@ -114,7 +130,10 @@ impl App {
 
     /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
     pub async fn run(self, first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
-        let Self { config, clients, admin, registry, health, gateway, trigger, shutdown } = self;
+        let Self { config, clients, admin, registry, rings, health, gateway, trigger, shutdown } = self;
+        if let Some((opened, linger)) = rings {
+            registry.keep(opened, linger);
+        }
         let (admin_trigger, admin_shutdown) = Shutdown::new();
         let admin_task = admin.map(|listener| {
             let state = admin::State::new(registry.clone(), Arc::clone(&health), shutdown.clone());
@@ -156,6 +175,17 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+fn open_state(dir: &Path, config: &Config) -> Result<Opened, StartError> {
+    let opened = Store::open(dir, config.sessions.memory_budget, SystemTime::now());
+    opened.map_err(|error| StartError::State { dir: dir.to_owned(), error })
+}
+
+/// How long any session lives on without clients: so long a kept ring waits for its first.
+fn longest_linger(config: &Config) -> Duration {
+    let routes = config.routes.routes.iter().map(|(_, settings)| settings.linger);
+    routes.fold(config.routes.defaults.linger, Duration::max)
 }
 
 fn key_rules(config: &Config) -> KeyRules {

@@ -9,6 +9,7 @@
 //! | [`server`] | accept, one request: join a session, forward, or refuse; delivery; drain |
 //! | [`admin`] | the second listener: health, state, the page |
 //! | [`session`] | the registry, the task of a session, joining and waking clients |
+//! | [`store`] | rings that outlive the process, as records on disk |
 //! | [`upstream`] | connections to the upstream, pooled; one open stream |
 //! | [`message`] | rules for HTTP heads: hop-by-hop fields, forwarding headers, session keys, problems |
 //! | [`config`] | flags as typed, and what is made of them |
@@ -23,4 +24,5 @@ pub mod proto;
 pub mod server;
 pub mod session;
 pub mod shutdown;
+pub mod store;
 pub mod upstream;

@@ -47,6 +47,7 @@ impl State {
             "draining": self.is_draining(),
             "breaker": breaker,
             "clients": self.registry.clients(),
+            "state_write_failures": self.registry.store_failures(),
             "log_bytes": self.registry.log_bytes(),
             "advices": self.registry.advices().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "session_count": count,

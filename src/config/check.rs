@@ -133,8 +133,15 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         head_timeout,
         idle_timeout,
     } = limits;
-    let SessionFlags { sse_path, ignore_header, key_header, credential_header, credential_query, route } =
-        sessions;
+    let SessionFlags {
+        sse_path,
+        ignore_header,
+        key_header,
+        credential_header,
+        credential_query,
+        state_dir,
+        route,
+    } = sessions;
     let AdminFlags { admin_listen: AdminListen(admin_listen) } = admin;
     let LogFlags { log_format, log_filter } = log;
     let mut credentials = [AUTHORIZATION, COOKIE].into_iter().chain(credential_header.iter().cloned());
@@ -180,6 +187,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             credential_headers: credential_header,
             credential_query,
             sessions_max: max_sessions,
+            state_dir,
             memory_budget,
             catch_ups_max: catch_up_max,
         },

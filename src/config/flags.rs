@@ -165,6 +165,9 @@ pub(super) struct SessionFlags {
     /// A query parameter that holds a credential (may be repeated)
     #[arg(long, env = "SSECAR_CREDENTIAL_QUERY", value_name = "NAME", value_delimiter = '\n')]
     pub credential_query: Vec<String>,
+    /// Keep rings in this directory, so that a restart loses nothing (holds events; for one process only)
+    #[arg(long, env = "SSECAR_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Options for some paths: 'PATTERN key=value …', each key a flag of the themes from here to Upstream failures; the first pattern that matches wins (may be repeated)
     #[arg(long, env = "SSECAR_ROUTE", value_name = "ROUTE", value_delimiter = '\n')]
     pub route: Vec<String>,

@@ -161,6 +161,8 @@ pub struct SessionsConfig {
     pub credential_query: Vec<String>,
     /// The most sessions at once.
     pub sessions_max: usize,
+    /// Where rings are kept over a restart; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
     /// Bytes that all rings together may hold (spec 6.2).
     pub memory_budget: usize,
     /// Clients that catch up by a request of their own at once (spec 6.7).

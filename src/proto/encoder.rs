@@ -29,6 +29,12 @@ impl Encoded {
         &self.chunk
     }
 
+    /// Frames event-stream text that was encoded before.
+    #[must_use]
+    pub fn from_payload(payload: &[u8]) -> Self {
+        Self::write(payload.len(), |chunk| chunk.extend_from_slice(payload))
+    }
+
     /// Writes a chunk of exactly `payload_len` bytes into one allocation of the right size.
     fn write(payload_len: usize, write_payload: impl FnOnce(&mut Vec<u8>)) -> Self {
         let digits = hex_digits(payload_len);

@@ -42,7 +42,15 @@ impl Epoch {
         Self(name)
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
+    /// Letters of a name.
+    pub(super) const LETTERS: usize = EPOCH_LEN;
+
+    /// The name.
+    pub(super) fn letters(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let name: [u8; EPOCH_LEN] = text.try_into().ok()?;
         name.iter().all(|letter| ALPHABET.contains(letter)).then_some(Self(name))
     }

@@ -88,6 +88,19 @@ impl Recorder {
         }
     }
 
+    /// Remembers what a restored log holds, so that an upstream which sends it again is understood.
+    pub fn recall(&mut self, log: &Log) {
+        for (id, text) in log.ring_texts() {
+            let mut decoder = Decoder::new(text.len());
+            let mut input = &text[..];
+            while let Some(frame) = decoder.next_frame(&mut input) {
+                if let Frame::Event(event) = frame {
+                    self.ids.remember(Some(id), event.event_type, event.data);
+                }
+            }
+        }
+    }
+
     /// A connection begins; what the last one left half-sent is dropped. `epoch` names the new
     /// numbering if continuity is lost by the interruption, which is answered.
     pub fn begin(&mut self, is_first: bool, epoch: Epoch, now: Instant, log: &mut Log) -> bool {

@@ -12,6 +12,7 @@ mod dismissal;
 mod greeting;
 mod head;
 mod joining;
+mod keeping;
 mod memory;
 mod permit;
 mod reader;

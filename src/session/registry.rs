@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::Response;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::advice::{Advice, Advices};
@@ -20,6 +21,7 @@ use super::budget::Budget;
 use super::catching_up::CatchingUp;
 use super::greeting::Greeting;
 use super::joining::Joining;
+use super::keeping::Keeper;
 use super::permit::{ClientPermit, Clients};
 use super::reader::{Prelude, Reader};
 use super::shared::{ORDERS_MAX, Phase, Session};
@@ -29,6 +31,7 @@ use crate::message::session_key::{KeyHasher, KeyRules, SessionKey, SharingAdviso
 use crate::proto::event_id::{Epoch, LastEventId};
 use crate::proto::log::{EndReason, Joined, LateJoin, Log, LogSettings, Missing};
 use crate::proto::random::Random;
+use crate::store::Opened;
 use crate::upstream::UpstreamClient;
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
@@ -57,9 +60,12 @@ pub(super) struct Inner {
     key_rules: Arc<KeyRules>,
     advisor: Mutex<SharingAdvisor>,
     pub(super) advices: Advices,
+    keeper: OnceLock<Arc<Keeper>>,
     pub(super) upstream: UpstreamClient,
     pub(super) health: Arc<Health>,
     tasks: TaskTracker,
+    /// Cancelled: the store is written for the last time elsewhere.
+    keeping: CancellationToken,
     random: Mutex<Random>,
     started: Instant,
     is_draining: AtomicBool,
@@ -130,9 +136,11 @@ impl Registry {
             key_rules,
             advisor: Mutex::new(SharingAdvisor::new()),
             advices: Advices::default(),
+            keeper: OnceLock::new(),
             upstream,
             health,
             tasks: TaskTracker::new(),
+            keeping: CancellationToken::new(),
             random: Mutex::new(Random::new(seed)),
             started: tokio::time::Instant::now().into_std(),
             is_draining: AtomicBool::new(false),
@@ -190,7 +198,12 @@ impl Registry {
             gap_event: settings.gap_event.clone(),
             late_join: settings.late_join,
         };
-        let log = Log::new(log_settings, Epoch::from_random(random.draw()), start);
+        let epoch = Epoch::from_random(random.draw());
+        let kept = self
+            .inner
+            .keeper()
+            .and_then(|keeper| keeper.take(request.key.fingerprint(), &log_settings, epoch));
+        let log = kept.unwrap_or_else(|| Log::new(log_settings, epoch, start));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let session = Arc::new(Session::new(request.key.clone(), Arc::clone(settings), log, orders));
         let (hand_over, handed_over) = oneshot::channel();
@@ -204,6 +217,27 @@ impl Registry {
             random,
         );
         (session, task, handed_over)
+    }
+
+    /// Keeps rings in this store from now on, and gives out those that it held; a ring that nobody
+    /// comes for within `linger` is dropped. To be called before the first client comes.
+    pub fn keep(&self, opened: Opened, linger: Duration) {
+        let keeper = Arc::new(Keeper::new(opened));
+        if self.inner.keeper.set(Arc::clone(&keeper)).is_ok() {
+            let stop = self.inner.keeping.clone();
+            self.inner.tasks.spawn(async move {
+                tokio::select! {
+                    () = Arc::clone(&keeper).run(linger) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    /// Writes to the store that failed; `None`: there is no store.
+    #[must_use]
+    pub fn store_failures(&self) -> Option<u64> {
+        self.inner.keeper().map(|keeper| keeper.failures())
     }
 
     /// What operators should know.
@@ -266,8 +300,12 @@ impl Registry {
         for session in self.inner.all() {
             session.end(EndReason::Draining);
         }
+        self.inner.keeping.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if let Some(keeper) = self.inner.keeper() {
+            Arc::clone(keeper).close().await;
+        }
     }
 }
 
@@ -294,6 +332,10 @@ impl Inner {
     ) -> bool {
         variant.fingerprint.is_some()
             && variant.rule.fingerprint(&self.hasher, subscription.headers()) == variant.fingerprint
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.get()
     }
 
     pub(super) fn hasher(&self) -> &KeyHasher {
@@ -343,7 +385,7 @@ impl Inner {
                     // Where events came without ids, there is nothing to ask the upstream from.
                     let has_ids = log.upstream_id().is_some() || log.epoch().1 == 0;
                     let is_allowed = session.settings.catch_up && self.has_catch_ups;
-                    let may_catch_up = is_allowed && has_ids && !is_opener;
+                    let may_catch_up = is_allowed && has_ids && (!is_opener || log.is_restored());
                     self.sit_apart(session, &log, request.subscription, last, missing, may_catch_up)
                 }
             },

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::audience::Audience;
 use super::head::Head;
+use super::keeping::Kept;
 use crate::config::RouteSettings;
 use crate::message::session_key::{SessionKey, VaryRule};
 use crate::proto::log::{EndReason, Log};
@@ -89,6 +90,7 @@ pub struct Session {
     /// Bytes of the log that the budget knows of.
     pub(super) accounted: AtomicUsize,
     retry: AtomicU64,
+    pub(super) kept: Kept,
 }
 
 impl Session {
@@ -98,6 +100,7 @@ impl Session {
         log: Log,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let kept = if log.is_restored() { Kept::written_to(log.head()) } else { Kept::default() };
         let client_retry = settings.client_retry;
         let session = Self {
             key,
@@ -113,6 +116,7 @@ impl Session {
             alone_since: AtomicU64::new(0),
             accounted: AtomicUsize::new(0),
             retry: AtomicU64::new(NO_RETRY),
+            kept,
         };
         if let Some(retry) = client_retry {
             session.set_retry(retry);

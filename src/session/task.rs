@@ -107,10 +107,15 @@ impl SessionTask {
             end_events: settings.end_events.clone(),
             opening_pause: settings.opening_pause,
         };
-        let start = session.log.read().upstream_id().cloned();
+        let recorder = {
+            let log = session.log.read();
+            let mut recorder = Recorder::new(recorder_settings, log.upstream_id().map(|id| &id[..]));
+            recorder.recall(&log);
+            recorder
+        };
         Self {
             machine: SessionMachine::new(machine_settings, Random::new(random.draw()), now()),
-            recorder: Recorder::new(recorder_settings, start.as_deref()),
+            recorder,
             news: registry.health.news(),
             session,
             registry,
@@ -285,12 +290,22 @@ impl SessionTask {
         self.connections += 1;
         let is_first = self.connections == 1;
         let epoch = self.next_epoch();
-        let was_interrupted = self.recorder.begin(is_first, epoch, now(), &mut self.session.log.write());
+        let was_interrupted = {
+            let mut log = self.session.log.write();
+            let is_a_beginning = is_first && !log.is_restored();
+            self.recorder.begin(is_a_beginning, epoch, now(), &mut log)
+        };
         if is_first {
             if let Err(error) = hop_by_hop::strip(&mut parts.headers) {
                 tracing::warn!(session = self.session.name(), %error, "odd Connection header of the upstream");
             }
             let rule = VaryRule::of_response(&parts.headers, self.registry.key_rules());
+            if rule != VaryRule::None
+                && let Some(keeper) = self.registry.keeper()
+            {
+                // The store knows sessions by their key alone.
+                keeper.forget(&self.session);
+            }
             let fingerprint = rule.fingerprint(self.registry.hasher(), self.subscription.headers());
             // Set before the head is seen: who sees the head must see for whom it is.
             let _ = self.session.variant.set(Variant { rule, fingerprint });
@@ -362,6 +377,9 @@ impl SessionTask {
         }
         if is_from_upstream {
             self.registry.settle(session, now());
+            if let Some(keeper) = self.registry.keeper() {
+                keeper.mark(session);
+            }
         }
         let floor = session.log.read().gone_before();
         if floor > self.floor {
@@ -420,7 +438,17 @@ impl SessionTask {
 
     fn close(&self, reason: EndReason) {
         let session = &self.session;
-        session.log.write().end(reason);
+        let reason = {
+            let mut log = session.log.write();
+            log.end(reason);
+            // The first reason counts.
+            log.ended().unwrap_or(reason)
+        };
+        if let Some(keeper) = self.registry.keeper()
+            && reason != EndReason::Draining
+        {
+            keeper.forget(session);
+        }
         session.state.send_replace(SessionState::Gone);
         session.phase.send_if_modified(|phase| match phase {
             Phase::Ended(_) => false,

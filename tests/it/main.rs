@@ -11,6 +11,7 @@
 //! | `legacy` | legacy routes |
 //! | `bad_upstream` | answers that are no stream, broken ones, endless ones |
 //! | `command_line` | exit codes, the health check, the demo |
+//! | `state` | rings kept over restarts and crashes |
 //! | `stopping` | draining |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
@@ -24,5 +25,6 @@ mod keys;
 mod late_join;
 mod legacy;
 mod replay;
+mod state;
 mod stopping;
 mod support;

@@ -10,6 +10,7 @@
 
 mod gap;
 mod opening;
+mod record;
 mod resume;
 mod retention;
 
@@ -22,6 +23,7 @@ use super::encoder::{self, Encoded};
 use super::event_id::{Epoch, EventId, EventIds};
 
 pub use gap::{Gap, GapReason};
+pub use record::{BadRecord, Changes};
 pub use resume::{Joined, LateJoin, Missing};
 
 /// A place in the log: the number of entries of all kinds appended before it.
@@ -170,6 +172,8 @@ struct EpochSpan {
     last_seq: u64,
     /// Where its numbers end: the place behind its newest event.
     end: Position,
+    /// Clients may have seen higher numbers, which a crash has lost.
+    is_torn: bool,
 }
 
 /// Epochs that are remembered after their end, so that a client which saw the last event of one
@@ -211,6 +215,7 @@ pub struct Log {
     upstream: Option<Bytes>,
     opening: Opening,
     ended: Option<EndReason>,
+    is_restored: bool,
 }
 
 impl Log {
@@ -233,11 +238,12 @@ impl Log {
             last_evicted: None,
             trim_at: retention::TRIM_SLACK,
             trim_at_cost: retention::TRIM_SLACK_COST,
-            epochs: VecDeque::from([EpochSpan { epoch, last_seq: 0, end: 0 }]),
+            epochs: VecDeque::from([EpochSpan { epoch, last_seq: 0, end: 0, is_torn: false }]),
             upstream: start.clone(),
             start,
             opening: Opening::default(),
             ended: None,
+            is_restored: false,
         }
     }
 
@@ -299,7 +305,7 @@ impl Log {
         if self.epochs.len() >= EPOCHS_MAX {
             self.epochs.pop_front();
         }
-        self.epochs.push_back(EpochSpan { epoch, last_seq: 0, end: self.head });
+        self.epochs.push_back(EpochSpan { epoch, last_seq: 0, end: self.head, is_torn: false });
     }
 
     /// A block without data moved the upstream's last event id (empty: cleared it). Clients are

@@ -152,6 +152,10 @@ impl Log {
         };
         let span = self.epochs[index];
         // No event has the number 0: it stands for a place that only the upstream's id tells.
+        if id.seq > span.last_seq && span.is_torn && id.upstream.is_none() {
+            // It saw all that was kept of this numbering, and what a crash has lost besides.
+            return self.replay_if_kept(span.end);
+        }
         if id.seq == 0 || id.seq > span.last_seq {
             return Err(Missing { reason: GapReason::UnknownId, missed: None });
         }
@@ -169,6 +173,11 @@ impl Log {
                 Err(Missing { reason: GapReason::TooOld, missed })
             }
         }
+    }
+
+    fn replay_if_kept(&self, place: Position) -> Result<Cursor, Missing> {
+        let is_kept = place >= self.evicted_before;
+        is_kept.then(|| self.replay_from(place)).ok_or(Missing { reason: GapReason::TooOld, missed: None })
     }
 
     fn place_after(&self, id: &EventId) -> Option<Position> {

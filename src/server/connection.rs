@@ -24,7 +24,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch, heeding};
+use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch};
+use super::stream::{self, Tracked};
 use crate::config::ServerConfig;
 use crate::shutdown::Shutdown;
 
@@ -58,6 +59,9 @@ pub struct ConnectionLimits {
     /// The longest time for a request head, idle keep-alive included. A first head may take twice as long: once
     /// until the protocol is known, and once more.
     pub head_timeout: Duration,
+    /// An HTTP/2 stream whose client takes nothing of what is there for it for so long is reset
+    /// (spec 7.5).
+    pub idle_timeout: Duration,
 }
 
 impl From<&ServerConfig> for ConnectionLimits {
@@ -66,6 +70,7 @@ impl From<&ServerConfig> for ConnectionLimits {
             head_bytes_max: config.head_bytes_max,
             header_count_max: config.header_count_max,
             head_timeout: config.head_timeout,
+            idle_timeout: config.idle_timeout,
         }
     }
 }
@@ -92,14 +97,14 @@ pub trait ClientService:
     + 'static
 {
     /// The body of its answers.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 }
 
 impl<S, B> ClientService for S
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Body = B;
@@ -251,8 +256,10 @@ async fn serve_http2<S: ClientService>(
 ) {
     let streams = Arc::new(Mutex::new(JoinSet::new()));
     let io = TokioIo::new(ClientStream::new(socket, Watch::starting_with(H2_PREFACE)));
-    let service = Introduced { service, connection: Connection { peer, watch: ClientWatch::unwatched() } };
-    let builder = http2_builder(limits, StreamTasks(Arc::downgrade(&streams)));
+    let service =
+        Tracked(Introduced { service, connection: Connection { peer, watch: ClientWatch::unwatched() } });
+    let builder =
+        http2_builder(limits, StreamTasks { tasks: Arc::downgrade(&streams), idle_max: limits.idle_timeout });
     let mut http = pin!(builder.serve_connection(io, service));
     let mut draining = pin!(shutdown.draining());
     let mut is_draining = false;
@@ -312,15 +319,18 @@ fn http2_builder(limits: &ConnectionLimits, streams: StreamTasks) -> http2::Buil
 /// Runs the streams of one HTTP/2 connection as tasks which that connection owns. Weak, since hyper keeps a copy
 /// in each of those tasks: a strong one would keep the set, and so the tasks, alive for ever.
 #[derive(Debug, Clone)]
-struct StreamTasks(Weak<Mutex<JoinSet<()>>>);
+struct StreamTasks {
+    tasks: Weak<Mutex<JoinSet<()>>>,
+    idle_max: Duration,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamTasks {
     fn execute(&self, stream: F) {
         // When the connection is gone already, its streams are as well.
-        if let Some(streams) = self.0.upgrade() {
+        if let Some(streams) = self.tasks.upgrade() {
             let mut streams = streams.lock();
             reap(&mut streams);
-            streams.spawn(heeding(stream));
+            streams.spawn(stream::run(stream, self.idle_max));
         }
     }
 }

@@ -9,10 +9,9 @@
 //! Reading needs no second owner of the socket: [`ClientStream`] and the driver share it, and since both live in
 //! one task, the one waker that tokio keeps for each direction always is the right one.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::stream;
 use crate::session::{DismissReason, Dismissal};
 
 /// Bytes that a client may send while it is being sent an event stream: enough for a pipelined request or two.
@@ -56,29 +56,9 @@ impl ClientWatch {
     pub fn heed(&self, dismissal: Arc<Dismissal>) {
         match &self.0 {
             Some(watch) => watch.heed(dismissal),
-            // Fails where no stream's task asks: then the body, which is polled there, ends it.
-            None => drop(STREAM.try_with(|stream| *stream.lock() = Some(dismissal))),
+            None => stream::heed(dismissal),
         }
     }
-}
-
-tokio::task_local! {
-    /// The dismissal that the task of an HTTP/2 stream heeds.
-    static STREAM: Arc<Mutex<Option<Arc<Dismissal>>>>;
-}
-
-/// Runs the task of one HTTP/2 stream until it ends, or its client is dismissed: then the stream is reset.
-pub(super) async fn heeding(stream: impl Future<Output = ()>) {
-    let slot = Arc::new(Mutex::new(None::<Arc<Dismissal>>));
-    let mut stream = pin!(STREAM.scope(Arc::clone(&slot), stream));
-    poll_fn(|cx| {
-        if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let dismissal = slot.lock().clone();
-        dismissal.map_or(Poll::Pending, |dismissal| dismissal.poll_dismissed(cx).map(|_| ()))
-    })
-    .await;
 }
 
 /// While it lives, the client's leaving ends the connection at once.

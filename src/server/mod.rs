@@ -15,6 +15,7 @@ mod forward_tests;
 pub mod gateway;
 pub mod io;
 mod legacy;
+mod stream;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! | `legacy` | legacy routes |
 //! | `bad_upstream` | answers that are no stream, broken ones, endless ones |
 //! | `command_line` | exit codes, the health check, the demo |
+//! | `reaping` | clients that take nothing, half-sent requests, idle connections |
 //! | `state` | rings kept over restarts and crashes |
 //! | `stopping` | draining |
 
@@ -24,6 +25,7 @@ mod forwarding;
 mod keys;
 mod late_join;
 mod legacy;
+mod reaping;
 mod replay;
 mod state;
 mod stopping;

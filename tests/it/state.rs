@@ -250,7 +250,7 @@ mod kills {
         exchange.begin_stream("").await;
         let resumed =
             exchange.header("last-event-id").map(|id| id.strip_prefix('u').unwrap().parse().unwrap());
-        let mut sent: u64 = resumed.unwrap_or(*published.borrow_and_update());
+        let mut sent: u64 = resumed.unwrap_or_else(|| *published.borrow_and_update());
         loop {
             let newest = *published.borrow_and_update();
             for number in sent + 1..=newest {

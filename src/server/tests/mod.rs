@@ -109,6 +109,7 @@ fn limits() -> ServerLimits {
             head_bytes_max: 8 * 1024,
             header_count_max: 20,
             head_timeout: HEAD_TIMEOUT,
+            idle_timeout: PATIENCE,
         },
     }
 }

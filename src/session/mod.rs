@@ -17,7 +17,9 @@ mod memory;
 mod permit;
 mod reader;
 pub mod registry;
+mod roster;
 mod shared;
+mod sync;
 mod task;
 
 pub use advice::Advice;

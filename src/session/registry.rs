@@ -1,11 +1,8 @@
 //! Finds the session of a request, or makes it; ends it exactly once (spec 4.4, 4.5).
 //!
-//! Creating, joining and ending a session are decided under one lock, the shard's: a newcomer
-//! finds either a session that lives or none. A session that was removed is never joined again.
+//! Who lives is the roster's to say; here a session is made, and a client given its place in it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -24,6 +21,7 @@ use super::joining::Joining;
 use super::keeping::Keeper;
 use super::permit::{ClientPermit, Clients};
 use super::reader::{Prelude, Reader};
+use super::roster::{Member, Roster, Shard};
 use super::shared::{ORDERS_MAX, Phase, Session};
 use super::task::{First, SessionTask};
 use crate::config::{RouteSettings, SessionsConfig};
@@ -47,9 +45,7 @@ pub struct Registry {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    shards: Box<[Mutex<Sessions>]>,
-    sessions: AtomicUsize,
-    sessions_max: usize,
+    roster: Roster<Session>,
     clients: Clients,
     pub(super) budget: Budget,
     pub(super) next_reclaim: AtomicU64,
@@ -68,11 +64,7 @@ pub(super) struct Inner {
     keeping: CancellationToken,
     random: Mutex<Random>,
     started: Instant,
-    is_draining: AtomicBool,
 }
-
-/// Several sessions share a key only where `Vary` tells them apart.
-type Sessions = HashMap<SessionKey, Vec<Arc<Session>>>;
 
 /// A client that wants to read a session.
 #[derive(Debug)]
@@ -124,9 +116,7 @@ impl Registry {
         seed: u64,
     ) -> Self {
         let inner = Inner {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            sessions: AtomicUsize::new(0),
-            sessions_max: config.sessions_max,
+            roster: Roster::new(SHARDS, config.sessions_max),
             clients: Clients::new(clients_max),
             budget: Budget::new(config.memory_budget),
             next_reclaim: AtomicU64::new(0),
@@ -143,7 +133,6 @@ impl Registry {
             keeping: CancellationToken::new(),
             random: Mutex::new(Random::new(seed)),
             started: tokio::time::Instant::now().into_std(),
-            is_draining: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -154,13 +143,15 @@ impl Registry {
     /// [`Refusal`]: there is none, or a limit is reached.
     pub fn join(&self, request: &JoinRequest<'_>, if_absent: IfAbsent) -> Result<Joining, Refusal> {
         let inner = &self.inner;
-        if inner.is_draining.load(Ordering::Acquire) {
-            return Err(Refusal::Draining);
-        }
-        let mut shard = inner.shard(request.key).lock();
-        if let Some(session) = inner.matching(&shard, request) {
+        let mut shard = inner.roster.lock(spread(request.key)).ok_or(Refusal::Draining)?;
+        let is_for = |session: &Session| match session.variant.get() {
+            // Its first answer will tell.
+            None => true,
+            Some(variant) => inner.matches_variant(variant, request.subscription),
+        };
+        if let Some(session) = shard.find(request.key, is_for) {
             let permit = inner.permit()?;
-            let reader = inner.sit(&session, request, false, permit);
+            let reader = inner.sit(&shard, &session, request, false, permit);
             return Ok(Joining { reader, handed_over: None });
         }
         let first = match if_absent {
@@ -169,13 +160,12 @@ impl Registry {
             IfAbsent::Adopt(response) => First::Adopted(response),
         };
         let permit = inner.permit()?;
-        if inner.sessions.load(Ordering::Relaxed) >= inner.sessions_max {
+        if !shard.has_room() {
             return Err(Refusal::TooManySessions);
         }
         let (session, task, handed_over) = self.create(request, first);
-        shard.entry(request.key.clone()).or_default().push(Arc::clone(&session));
-        inner.sessions.fetch_add(1, Ordering::Relaxed);
-        let reader = inner.sit(&session, request, true, permit);
+        shard.add(&session);
+        let reader = inner.sit(&shard, &session, request, true, permit);
         inner.tasks.spawn(task.run());
         drop(shard);
         inner.consider_advice(request);
@@ -267,8 +257,7 @@ impl Registry {
     /// Lets no new session be made, and says farewell to all clients over `window`: each is told a
     /// `retry` of its own and closed at its turn, so that they don't all come back at once (spec 11).
     pub async fn drain(&self, window: Duration) {
-        self.inner.is_draining.store(true, Ordering::Release);
-        // Whoever looked before the line above holds a shard's lock until its session is in the map.
+        self.inner.roster.close();
         let mut leaving: Vec<_> = self
             .inner
             .all()
@@ -296,7 +285,7 @@ impl Registry {
 
     /// Ends all sessions; returns when their tasks have ended.
     pub async fn stop(&self) {
-        self.inner.is_draining.store(true, Ordering::Release);
+        self.inner.roster.close();
         for session in self.inner.all() {
             session.end(EndReason::Draining);
         }
@@ -310,21 +299,6 @@ impl Registry {
 }
 
 impl Inner {
-    fn shard(&self, key: &SessionKey) -> &Mutex<Sessions> {
-        // The fingerprint is a keyed hash: any bits of it are evenly spread.
-        let index = usize::try_from(key.fingerprint() % SHARDS as u128).unwrap_or(0);
-        &self.shards[index]
-    }
-
-    fn matching(&self, sessions: &Sessions, request: &JoinRequest<'_>) -> Option<Arc<Session>> {
-        let is_for = |session: &&Arc<Session>| match session.variant.get() {
-            // Its first answer will tell.
-            None => true,
-            Some(variant) => self.matches_variant(variant, request.subscription),
-        };
-        sessions.get(request.key)?.iter().find(is_for).cloned()
-    }
-
     pub(super) fn matches_variant(
         &self,
         variant: &super::shared::Variant,
@@ -359,9 +333,10 @@ impl Inner {
         self.clients.permit().ok_or(Refusal::TooManyClients)
     }
 
-    /// Must be called under the shard's lock: it raises the count that keeps the session alive.
+    /// Gives a client its place in a session that was found or added in this shard.
     fn sit(
         &self,
+        shard: &Shard<'_, Session>,
         session: &Arc<Session>,
         request: &JoinRequest<'_>,
         is_opener: bool,
@@ -390,7 +365,7 @@ impl Inner {
                 }
             },
         };
-        if session.clients.fetch_add(1, Ordering::AcqRel) == 0 {
+        if shard.enter(session) == 0 {
             session.alone_since.store(0, Ordering::Relaxed);
         }
         session.clients_changed.notify_one();
@@ -425,36 +400,16 @@ impl Inner {
 
     /// Removes the session if it has no client; `false`: somebody came.
     pub(super) fn remove_if_alone(&self, session: &Arc<Session>) -> bool {
-        let mut shard = self.shard(&session.key).lock();
-        let is_alone = session.clients() == 0;
-        if is_alone {
-            self.remove_from(&mut shard, session);
-        }
-        is_alone
+        self.roster.remove_if_alone(spread(&session.key), session)
     }
 
     /// Removes the session whoever is there: the next who comes finds a fresh one.
     pub(super) fn remove(&self, session: &Arc<Session>) {
-        let mut shard = self.shard(&session.key).lock();
-        self.remove_from(&mut shard, session);
-    }
-
-    fn remove_from(&self, sessions: &mut Sessions, session: &Arc<Session>) {
-        let Entry::Occupied(mut entry) = sessions.entry(session.key.clone()) else { return };
-        let before = entry.get().len();
-        // By identity: a fresh session of the same key is another one's.
-        entry.get_mut().retain(|known| !Arc::ptr_eq(known, session));
-        self.sessions.fetch_sub(before - entry.get().len(), Ordering::Relaxed);
-        if entry.get().is_empty() {
-            entry.remove();
-        }
+        self.roster.remove(spread(&session.key), session);
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.lock().values().flatten().cloned().collect::<Vec<_>>())
-            .collect()
+        self.roster.all()
     }
 
     fn fork_random(&self) -> Random {
@@ -465,5 +420,22 @@ impl Inner {
     pub(super) fn millis(&self, now: Instant) -> u64 {
         let millis = now.saturating_duration_since(self.started).as_millis();
         u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+/// A key's fingerprint is a keyed hash: any bits of it are evenly spread.
+fn spread(key: &SessionKey) -> usize {
+    key.fingerprint() as usize
+}
+
+impl Member for Session {
+    type Key = SessionKey;
+
+    fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    fn clients(&self) -> &AtomicUsize {
+        &self.clients
     }
 }

@@ -9,6 +9,8 @@ const GIBIBYTE: u64 = 1 << 30;
 /// What buffers, pools and the allocator may take on the way.
 const GROWTH_MAX: u64 = 16 << 20;
 
+const CURL: &str = "curl --silent --show-error --fail --max-time 120";
+
 struct Service {
     port: u16,
     _process: Process,
@@ -21,6 +23,18 @@ impl Service {
         listening(port).await;
         Self { port, _process: process }
     }
+
+    /// Past ssecar.
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+/// What a pipe of commands prints, each of which must succeed.
+async fn shell(pipe: &str) -> String {
+    let output = Command::new("bash").args(["-o", "pipefail", "-c", pipe]).output().await.unwrap();
+    assert!(output.status.success(), "{pipe}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn assert_flat(ssecar: &Ssecar, before: u64, what: &str) {
@@ -49,17 +63,15 @@ async fn a_gibibyte_each_way_and_a_head_leave_memory_flat() {
     curl(&[&ssecar.url("/download?bytes=1000000")]).await;
     let before = ssecar.memory_peak();
 
-    let download = ssecar.url(&format!("/download?bytes={GIBIBYTE}"));
-    let size = curl(&["--output", "/dev/null", "--write-out", "%{size_download}", &download]).await;
-    assert_eq!(size, GIBIBYTE.to_string());
+    let path = format!("/download?bytes={GIBIBYTE}");
+    let (direct, download) = (service.url(&path), ssecar.url(&path));
+    let digest = shell(&format!("{CURL} '{direct}' | sha256sum")).await;
+    assert_eq!(shell(&format!("{CURL} '{download}' | sha256sum")).await, digest);
     assert_flat(&ssecar, before, "1 GiB down");
 
-    let upload = format!(
-        "head -c {GIBIBYTE} /dev/zero | curl --silent --show-error --max-time 120 --request POST --upload-file - '{}'",
-        ssecar.url("/upload")
-    );
-    let output = Command::new("sh").args(["-c", &upload]).output().await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), GIBIBYTE.to_string());
+    let upload = ssecar.url("/upload");
+    let received = shell(&format!("{CURL} '{direct}' | {CURL} --upload-file - '{upload}'")).await;
+    assert_eq!(format!("{received}  -\n"), digest);
     assert_flat(&ssecar, before, "1 GiB up");
 
     let head = curl(&["--head", &download]).await.to_lowercase();

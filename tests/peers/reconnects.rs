@@ -153,6 +153,10 @@ async fn is_taken(url: &str, data: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_gets_every_event_once_through_cuts_and_restarts() {
+    assert!(
+        std::path::Path::new("/usr/bin/chromium").exists(),
+        "Chromium is missing: run scripts/setup-peers"
+    );
     let mut nginx = Nginx::start().await;
     let flags = ["--backoff-initial=200ms", "--backoff-max=1s", "--client-retry=300ms", "--drain=2s"];
     let mut ssecar = Ssecar::start(nginx.port, &flags).await;

@@ -1,4 +1,6 @@
-"""An event service that greets each connection with a snapshot, then sends changes as they are posted."""
+"""An event service that greets each connection with a snapshot, then sends changes as they are posted.
+
+Arguments: the port, and the number of changes made so far."""
 
 import asyncio
 import sys
@@ -9,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-changes = 0
+changes = int(sys.argv[2])
 connections = 0
 readers: set[asyncio.Queue] = set()
 

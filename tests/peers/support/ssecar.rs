@@ -40,6 +40,11 @@ impl Ssecar {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Whether it was started with exactly this flag.
+    pub(crate) fn has_flag(&self, flag: &str) -> bool {
+        self.args.iter().any(|arg| arg == flag)
+    }
+
     /// What the admin listener tells.
     pub(crate) async fn state(&self) -> serde_json::Value {
         let text = curl(&[&format!("http://127.0.0.1:{}/api/state", self.admin)]).await;

@@ -18,8 +18,9 @@ use super::flags::{
 };
 use super::units::show;
 use super::{
-    AdminConfig, Config, EventIds, HostHeader, LateJoin, LegacyConfig, LegacyMode, LogConfig, LogFormat,
-    OnUpstreamDown, RouteSettings, RouteTable, ServerConfig, SessionsConfig, UpstreamConfig,
+    AdminConfig, ClientCertificate, Config, EventIds, HostHeader, LateJoin, LegacyConfig, LegacyMode,
+    LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerConfig, SessionsConfig, Transport,
+    UpstreamConfig,
 };
 use crate::proto::backoff::BackoffLimits;
 use crate::proto::end_event::EndEvent;
@@ -207,6 +208,8 @@ fn check_upstream(flags: UpstreamFlags) -> Result<UpstreamConfig, ConfigError> {
     let UpstreamFlags {
         upstream,
         upstream_ca,
+        upstream_client_cert,
+        upstream_client_key,
         upstream_host_header,
         upstream_connect_timeout,
         upstream_response_timeout,
@@ -216,9 +219,19 @@ fn check_upstream(flags: UpstreamFlags) -> Result<UpstreamConfig, ConfigError> {
     let target = upstream.ok_or_else(|| {
         wrong("--upstream is missing: where is the service? For example --upstream http://127.0.0.1:9000")
     })?;
+    let client_certificate = match (upstream_client_cert, upstream_client_key) {
+        (Some(chain), Some(key)) => Some(ClientCertificate { chain, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(wrong("--upstream-client-cert needs --upstream-client-key too")),
+        (None, Some(_)) => return Err(wrong("--upstream-client-key needs --upstream-client-cert too")),
+    };
+    if client_certificate.is_some() && !matches!(target.transport, Transport::Tls { .. }) {
+        return Err(wrong("--upstream-client-cert needs an https --upstream: only TLS can show it"));
+    }
     Ok(UpstreamConfig {
         target,
         ca_file: upstream_ca,
+        client_certificate,
         host_header: match upstream_host_header {
             HostHeaderChoice::Client => HostHeader::Client,
             HostHeaderChoice::Upstream => HostHeader::Upstream,
@@ -402,6 +415,16 @@ mod tests {
                 "--route '/a linger=x': --linger 'x': expected a duration such as 250ms, 90s, 5m or 1h",
             ),
             (&["--drop-comments=perhaps"], "--drop-comments 'perhaps': expected one of true, false"),
+        ] {
+            assert_eq!(run(args).unwrap_err(), line);
+        }
+        for (args, line) in [
+            (&["--upstream-client-cert=c"][..], "--upstream-client-cert needs --upstream-client-key too"),
+            (&["--upstream-client-key=k"], "--upstream-client-key needs --upstream-client-cert too"),
+            (
+                &["--upstream-client-cert=c", "--upstream-client-key=k"],
+                "--upstream-client-cert needs an https --upstream: only TLS can show it",
+            ),
         ] {
             assert_eq!(run(args).unwrap_err(), line);
         }

@@ -96,6 +96,12 @@ pub(super) struct UpstreamFlags {
     /// Certificate authorities to trust instead of the system's (PEM)
     #[arg(long, env = "SSECAR_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
+    /// A certificate to show to an https --upstream that asks for one, with its chain (PEM)
+    #[arg(long, env = "SSECAR_UPSTREAM_CLIENT_CERT", value_name = "FILE")]
+    pub upstream_client_cert: Option<PathBuf>,
+    /// The private key of --upstream-client-cert (PEM)
+    #[arg(long, env = "SSECAR_UPSTREAM_CLIENT_KEY", value_name = "FILE")]
+    pub upstream_client_key: Option<PathBuf>,
     /// Which Host the service sees: the client's own, or that of --upstream
     #[arg(long, env = "SSECAR_UPSTREAM_HOST_HEADER", value_name = "WHOSE", default_value = "client")]
     pub upstream_host_header: HostHeaderChoice,

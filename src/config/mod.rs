@@ -47,6 +47,8 @@ pub struct UpstreamConfig {
     pub target: UpstreamTarget,
     /// A PEM file of certificate authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// What ssecar shows to an upstream that asks who it is.
+    pub client_certificate: Option<ClientCertificate>,
     /// Whether requests carry the client's `Host` or the upstream's own name.
     pub host_header: HostHeader,
     /// The longest wait for a TCP, TLS or unix-socket connection.
@@ -57,6 +59,15 @@ pub struct UpstreamConfig {
     pub pool_idle_max: usize,
     /// How long an idle connection is kept.
     pub pool_idle_timeout: Duration,
+}
+
+/// The files of a TLS client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// A PEM file: the certificate, then those between it and its authority.
+    pub chain: PathBuf,
+    /// A PEM file with the private key.
+    pub key: PathBuf,
 }
 
 /// A parsed `--upstream`.

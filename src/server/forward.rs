@@ -1,8 +1,8 @@
 //! Passing a request on, and its answer back: heads made fit for the other side, bodies streamed as
 //! they come (spec 3.1, 3.2, 3.4, 3.6).
 //!
-//! Three steps, so that the caller can step in between: [`outgoing`] makes the upstream's request
-//! of the client's, [`exchange`] sends it, [`relay`] makes the client's answer of the upstream's.
+//! Two steps, so that the caller can step in between: [`outgoing`] makes the upstream's request of
+//! the client's, and [`relay`] the client's answer of the upstream's.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -22,7 +22,6 @@ use super::upgrade::Wanted;
 use crate::message::forwarding::{Forwarding, Hop};
 use crate::message::problem::Problem;
 use crate::message::{hop_by_hop, negotiation};
-use crate::upstream::{RequestBody, UpstreamClient, UpstreamError};
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -86,25 +85,6 @@ pub(super) fn outgoing(head: &mut Parts, arrival: Arrival, rules: &Rules) -> Res
     head.extensions.clear();
     name_connection_options(&mut head.headers, wanted.as_ref());
     Ok(wanted)
-}
-
-/// Sends a request, and waits for the head of the answer.
-///
-/// # Errors
-///
-/// As [`UpstreamClient::send`]; and when the upstream switches protocols unasked.
-pub(super) async fn exchange(
-    client: &UpstreamClient,
-    request: Request<RequestBody>,
-) -> Result<Response<Incoming>, UpstreamError> {
-    let asked_to_switch = request.headers().contains_key(UPGRADE);
-    let response = client.send(request).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && !(asked_to_switch && hop_by_hop::upgrade_of(response.headers()).is_some())
-    {
-        return Err(UpstreamError::unasked_switch());
-    }
-    Ok(response)
 }
 
 /// Makes the client's answer of the upstream's. A 101 is for [`super::upgrade::Tunnels::switch`].

@@ -212,17 +212,23 @@ async fn an_unshared_event_stream_comes_at_once_and_is_kept_alive() {
 
 #[tokio::test]
 async fn a_stream_that_can_take_no_heartbeat_is_left_alone() {
-    for field in ["Content-Encoding: gzip", "Content-Length: 5"] {
+    for (status, field) in [
+        (200, "Content-Encoding: gzip"),
+        (200, "Content-Length: 5"),
+        (206, "Content-Range: bytes 5-/*"),
+        (404, "X: no success"),
+        (500, "X: no success"),
+    ] {
         let (listener, address) = listen().await;
         let proxy = Proxy::http1(address).await;
         let mut client = proxy.request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await;
         let (mut upstream, _) = listener.accept().await.unwrap();
         read_head(&mut upstream).await;
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{field}\r\n\r\n");
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/event-stream\r\n{field}\r\n\r\n");
         upstream.write_all(head.as_bytes()).await.unwrap();
         read_head(&mut client).await;
         let silence = tokio::time::timeout(super::testing::BEAT * 3, client.read_u8()).await;
-        assert!(silence.is_err(), "{silence:?}");
+        assert!(silence.is_err(), "{status} {field}: {silence:?}");
     }
 }
 

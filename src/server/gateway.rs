@@ -301,7 +301,7 @@ impl Shared {
 
     /// Sends the request on, and tells all who wait for the upstream what became of it.
     async fn exchange(&self, head: request::Parts, body: Incoming) -> Result<Response<Incoming>, Problem> {
-        match forward::exchange(&self.upstream, Request::from_parts(head, body.into())).await {
+        match self.upstream.send(Request::from_parts(head, body.into())).await {
             Ok(response) => {
                 if !response.status().is_server_error() {
                     self.health.succeeded();

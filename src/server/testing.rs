@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::body::Body;
-use super::forward::{Arrival, Rules, exchange, outgoing, relay};
+use super::forward::{Arrival, Rules, outgoing, relay};
 use super::upgrade::Tunnels;
 use crate::upstream::UpstreamClient;
 use crate::upstream::testing::{listen, tcp};
@@ -98,7 +98,7 @@ impl Shared {
             Ok(wanted) => wanted,
             Err(refusal) => return answer(refusal.problem().status()),
         };
-        match exchange(&self.client, Request::from_parts(head, body.into())).await {
+        match self.client.send(Request::from_parts(head, body.into())).await {
             Ok(response) => match wanted {
                 Some(wanted) if response.status() == StatusCode::SWITCHING_PROTOCOLS => self
                     .tunnels

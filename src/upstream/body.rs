@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::expect::GoAhead;
 use super::progress::Progress;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -18,6 +19,8 @@ type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 pub struct RequestBody {
     content: Content,
     progress: Progress,
+    /// Until it comes, the client is not asked for its body.
+    go_ahead: Option<GoAhead>,
 }
 
 enum Content {
@@ -53,8 +56,13 @@ impl RequestBody {
         self.progress.clone()
     }
 
+    /// Holds the body back until then.
+    pub(super) fn await_go_ahead(&mut self, go_ahead: GoAhead) {
+        self.go_ahead = Some(go_ahead);
+    }
+
     fn new(content: Content) -> Self {
-        Self { content, progress: Progress::new() }
+        Self { content, progress: Progress::new(), go_ahead: None }
     }
 }
 
@@ -74,6 +82,12 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(go_ahead) = &mut this.go_ahead {
+            ready!(go_ahead.poll(cx));
+            this.go_ahead = None;
+            // The client was waiting for it: its time begins now.
+            this.progress.moved();
+        }
         // Said before asking, and taken back below: else a frame that comes at once would be noted
         // before the wait that it ended.
         this.progress.waits_for_client();

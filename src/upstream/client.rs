@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Extensions, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -14,9 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::body::RequestBody;
 use super::connector::Connector;
 use super::error::UpstreamError;
+use super::expect::{self, GoAhead};
 use super::stream::History;
 use super::tls::SetupError;
 use crate::config::{HostHeader, UpstreamConfig};
+use crate::message::hop_by_hop;
 
 /// The largest response head, in bytes; also the most that is read ahead of a response's reader.
 const READ_BUFFER_MAX: usize = 64 * 1024;
@@ -81,20 +83,31 @@ impl UpstreamClient {
     ///
     /// # Errors
     ///
-    /// When no response head came: [`UpstreamError`] says why. The response timeout counts from the
+    /// When no response head came, or a 101 that the request didn't ask for: [`UpstreamError`] says why.
+    /// The connection of such a 101 is closed. The response timeout counts from the
     /// last progress of the request's body, and connecting has a timeout of its own.
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, UpstreamError> {
-        let request = self.rules.addressed(request)?;
+        let mut request = self.rules.addressed(request)?;
+        let asked_to_switch = request.headers().contains_key(UPGRADE);
+        if !request.body().is_empty() && expect::is_asked(request.headers()) {
+            let go_ahead = GoAhead::of(&mut request);
+            request.body_mut().await_go_ahead(go_ahead);
+        }
         let again = repeatable(&request);
-        match self.attempt(request).await {
-            Ok(response) => Ok(response),
+        let response = match self.attempt(request).await {
+            Ok(response) => response,
             Err((error, was_reused)) => match again {
                 Some(again) if was_reused && error.fault().is_lost_connection() => {
-                    self.attempt(again).await.map_err(|(error, _)| error)
+                    self.attempt(again).await.map_err(|(error, _)| error)?
                 }
-                Some(_) | None => Err(error),
+                Some(_) | None => return Err(error),
             },
+        };
+        let has_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if has_switched && !(asked_to_switch && hop_by_hop::upgrade_of(response.headers()).is_some()) {
+            return Err(UpstreamError::unasked_switch());
         }
+        Ok(response)
     }
 
     /// The error comes with whether the connection had answered before.

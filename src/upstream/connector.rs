@@ -70,7 +70,8 @@ impl Connector {
         let route = match &config.target.transport {
             Transport::Tcp { host, port } => Route::Tcp { host: host.clone(), port: *port },
             Transport::Tls { host, port } => {
-                Route::Tls { host: host.clone(), port: *port, tls: setup(host, config.ca_file.as_deref())? }
+                let tls = setup(host, config.ca_file.as_deref(), config.client_certificate.as_ref())?;
+                Route::Tls { host: host.clone(), port: *port, tls }
             }
             Transport::Unix { path } => Route::Unix { path: path.as_path().into() },
         };
@@ -161,5 +162,23 @@ impl Error for ConnectError {
             Self::TimedOut => None,
             Self::Dns(error) | Self::Transport(error) | Self::Tls(error) => Some(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_probed_so_that_a_vanished_upstream_is_noticed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let stream = tcp("127.0.0.1", address.port(), deadline).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 }

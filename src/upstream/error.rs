@@ -111,7 +111,7 @@ impl UpstreamError {
     }
 
     /// A 101 that nobody asked for, or to something that may not be tunnelled.
-    pub(crate) fn unasked_switch() -> Self {
+    pub(super) fn unasked_switch() -> Self {
         Self { fault: Fault::Protocol, cause: Some("it switched protocols unasked".into()) }
     }
 

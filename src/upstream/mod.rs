@@ -8,6 +8,7 @@ mod body;
 pub mod client;
 mod connector;
 pub mod error;
+mod expect;
 pub mod health;
 mod progress;
 mod stream;

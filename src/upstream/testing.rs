@@ -1,7 +1,6 @@
 //! A raw upstream for tests, played line by line, and the settings that lead to it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -19,7 +18,8 @@ pub(crate) fn config(transport: Transport) -> UpstreamConfig {
     };
     UpstreamConfig {
         target: UpstreamTarget { transport, authority: authority.parse().unwrap(), base_path: String::new() },
-        ca_file: None::<PathBuf>,
+        ca_file: None,
+        client_certificate: None,
         host_header: HostHeader::Client,
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,

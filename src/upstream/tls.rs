@@ -1,4 +1,5 @@
-//! TLS towards the upstream: whom to trust, and which name its certificate must have.
+//! TLS towards the upstream: whom to trust, which name its certificate must have, and whom ssecar
+//! says it is itself.
 
 use std::error::Error;
 use std::fmt;
@@ -6,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore, crypto::ring};
+
+use crate::config::ClientCertificate;
 
 /// Everything that a TLS handshake with the upstream needs.
 #[derive(Clone)]
@@ -32,6 +36,22 @@ pub enum SetupError {
         /// The file that was to hold some; `None`: the system's.
         path: Option<PathBuf>,
     },
+    /// `--upstream-client-cert` or `--upstream-client-key` can't be read, or holds no PEM of its kind.
+    ClientFile {
+        /// Which of the two.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: pem::Error,
+    },
+    /// The key is not that of the certificate, or of a kind that can't sign.
+    ClientCertificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: rustls::Error,
+    },
     /// The host of `--upstream` is no name that a certificate could be for.
     BadName(String),
     /// rustls refuses the settings.
@@ -39,15 +59,43 @@ pub enum SetupError {
 }
 
 /// Prepares TLS for `host`: only HTTP/1.1 is offered, as the client speaks nothing else.
-pub(super) fn setup(host: &str, ca_file: Option<&Path>) -> Result<Tls, SetupError> {
+///
+/// The files are read once: an identity that is renewed on disk is used from the next start.
+pub(super) fn setup(
+    host: &str,
+    ca_file: Option<&Path>,
+    identity: Option<&ClientCertificate>,
+) -> Result<Tls, SetupError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| SetupError::BadName(host.to_owned()))?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(SetupError::Tls)?
-        .with_root_certificates(roots(ca_file)?)
-        .with_no_client_auth();
+        .with_root_certificates(roots(ca_file)?);
+    let mut config = match identity {
+        Some(identity) => with_identity(config, identity)?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls { connector: TlsConnector::from(Arc::new(config)), name })
+}
+
+fn with_identity(
+    config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: &ClientCertificate,
+) -> Result<ClientConfig, SetupError> {
+    let ClientCertificate { chain: path, key } = identity;
+    let at = |flag, path: &Path| {
+        let path = path.to_owned();
+        move |cause| SetupError::ClientFile { flag, path, cause }
+    };
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+        .map_err(at("--upstream-client-cert", path))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(at("--upstream-client-key", key))?;
+    config
+        .with_client_auth_cert(chain, key)
+        .map_err(|cause| SetupError::ClientCertificate { path: path.clone(), cause })
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, SetupError> {
@@ -80,6 +128,12 @@ impl fmt::Display for SetupError {
             Self::NoRoots { path: None } => f.write_str(
                 "--upstream is https, but this system has no certificate authorities: give --upstream-ca",
             ),
+            Self::ClientFile { flag, path, cause } => {
+                write!(f, "{flag} '{}': not readable as PEM of its kind: {cause}", path.display())
+            }
+            Self::ClientCertificate { path, cause } => {
+                write!(f, "--upstream-client-cert '{}': can't be used with this key: {cause}", path.display())
+            }
             Self::BadName(host) => write!(f, "--upstream: no certificate can be for the host '{host}'"),
             Self::Tls(error) => write!(f, "TLS to the upstream: {error}"),
         }
@@ -94,17 +148,17 @@ mod tests {
 
     #[test]
     fn a_ca_file_must_exist_and_hold_a_certificate() {
-        let missing = setup("localhost", Some(Path::new("no-such-file.pem"))).err().unwrap();
+        let missing = setup("localhost", Some(Path::new("no-such-file.pem")), None).err().unwrap();
         assert!(matches!(missing, SetupError::CaFile { .. }), "{missing}");
         let empty = std::env::temp_dir().join(format!("ssecar-empty-ca-{}", std::process::id()));
         std::fs::write(&empty, "no certificate here\n").unwrap();
-        let none = setup("localhost", Some(&empty)).err().unwrap();
+        let none = setup("localhost", Some(&empty), None).err().unwrap();
         std::fs::remove_file(&empty).unwrap();
         assert!(matches!(none, SetupError::NoRoots { path: Some(_) }), "{none}");
     }
 
     #[test]
     fn a_host_that_no_certificate_can_name_is_refused() {
-        assert!(matches!(setup("a b", None), Err(SetupError::BadName(_))));
+        assert!(matches!(setup("a b", None, None), Err(SetupError::BadName(_))));
     }
 }

@@ -93,23 +93,6 @@ async fn connection_may_not_strip_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn a_body_is_expected_only_when_the_upstream_wants_it() {
-    let upstream = Upstream::start().await;
-    let proxy = Proxy::start(&upstream, &[]).await;
-    let mut client = Client::connect(proxy.address).await;
-    client.send(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").await;
-    let mut exchange = upstream.accept().await;
-    let mut line = [0; 25];
-    soon("100 Continue", client.stream.read_exact(&mut line)).await.unwrap();
-    assert!(line.starts_with(b"HTTP/1.1 100 Continue\r\n"));
-    client.send(b"ok").await;
-    let mut body = [0; 2];
-    exchange.stream.read_exact(&mut body).await.unwrap();
-    exchange.answer(200, "", "").await;
-    assert_eq!(client.status().await, 200);
-}
-
-#[tokio::test]
 async fn trailers_pass_in_both_directions() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::start(&upstream, &[]).await;
@@ -221,6 +204,53 @@ async fn an_upgrade_becomes_a_tunnel_only_after_both_agreed() {
     let mut refused = Client::get(proxy.address, "/ws", &asks).await;
     upstream.accept().await.answer(400, "", "no").await;
     assert_eq!(refused.response().await.body, b"no");
+}
+
+#[tokio::test]
+async fn a_switch_that_nobody_asked_for_never_reaches_a_client() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--hold-head=20ms"]).await;
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let mut client = Client::get(proxy.address, "/plain", &[]).await;
+    let mut exchange = upstream.accept().await;
+    exchange.send(switch).await;
+    let response = client.response().await;
+    assert_eq!(response.status, 502);
+    assert!(response.header("proxy-status").unwrap().contains("http_protocol_error"), "{}", response.head);
+    exchange.closed().await;
+
+    // To a subscription it is a failed attempt, and there will be another.
+    let mut client = proxy.ask("/events", &[]).await;
+    let mut exchange = upstream.accept().await;
+    exchange.send(switch).await;
+    exchange.closed().await;
+    upstream.stream().await.send("data: 1\n\n").await;
+    assert_eq!(client.status().await, 200);
+    assert_eq!(client.data().await, "1");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_died_under_a_get_is_made_good_and_no_client_notices() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    for (method, made_good) in [("GET", true), ("POST", false)] {
+        let mut client = Client::connect(proxy.address).await;
+        client.request("GET", "/1", &[], b"").await;
+        let mut exchange = upstream.accept().await;
+        exchange.answer(200, "", "one").await;
+        assert_eq!(client.response().await.body, b"one");
+        client.request(method, "/2", &[], b"").await;
+        exchange.again().await;
+        drop(exchange);
+        if made_good {
+            upstream.accept().await.answer(200, "", "two").await;
+            assert_eq!(client.response().await.body, b"two");
+        } else {
+            // It may have been done already.
+            assert_eq!(client.response().await.status, 502);
+        }
+    }
+    assert_eq!(proxy.state().await["breaker"], "closed");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! | `late_join` | what a client that comes late gets first |
 //! | `keys` | who shares a session and who doesn't |
 //! | `forwarding` | everything that is no session |
+//! | `uploads` | request bodies: whole, in time, only when they are wanted |
 //! | `legacy` | legacy routes |
 //! | `bad_upstream` | answers that are no stream, broken ones, endless ones |
 //! | `command_line` | exit codes, the health check, the demo |
@@ -30,3 +31,4 @@ mod replay;
 mod state;
 mod stopping;
 mod support;
+mod uploads;

@@ -85,12 +85,17 @@ impl Client {
         text += "\r\n";
         self.send(text.as_bytes()).await;
         self.send(body).await;
-        self.head = None;
-        self.has_ended = false;
+        self.again();
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Forgets the response's head: another follows on this connection.
+    pub(crate) fn again(&mut self) {
+        self.head = None;
+        self.has_ended = false;
     }
 
     /// Reads more; `false`: the connection has ended.

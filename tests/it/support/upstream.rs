@@ -36,10 +36,15 @@ impl Upstream {
         soon("a request at the upstream", self.try_accept()).await
     }
 
-    /// The next request, however long it takes.
+    /// The next request, however long it takes. A connection that ends before its first byte is none:
+    /// whoever opened it was killed, or no longer wanted to ask.
     pub(crate) async fn try_accept(&self) -> Exchange {
-        let (stream, _) = self.listener.accept().await.unwrap();
-        Exchange::read(stream).await
+        loop {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            if let Some(exchange) = Exchange::read(stream).await {
+                return exchange;
+            }
+        }
     }
 
     /// Takes one subscription and begins its stream.
@@ -69,14 +74,19 @@ impl Upstream {
 }
 
 impl Exchange {
-    async fn read(mut stream: TcpStream) -> Self {
+    /// `None`: the connection ended without a request.
+    async fn read(mut stream: TcpStream) -> Option<Self> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "the request broke off");
+            let read = stream.read(&mut byte).await.unwrap();
+            if read == 0 && head.is_empty() {
+                return None;
+            }
+            assert_eq!(read, 1, "the request broke off");
             head.push(byte[0]);
         }
-        Self { head: String::from_utf8_lossy(&head).into_owned(), stream }
+        Some(Self { head: String::from_utf8_lossy(&head).into_owned(), stream })
     }
 
     /// The next request on the same connection.

@@ -152,15 +152,9 @@ impl SessionTask {
         let deadline = self.machine.next_deadline();
         let is_waiting = self.machine.is_waiting();
         tokio::select! {
-            heard = hear(&mut self.wire) => match heard {
-                Heard::Answered(answer) => self.answered(answer),
-                Heard::Chunk(chunk) => self.record(&chunk).await,
-                Heard::Ended => self.stream_ended(true),
-                Heard::Broken(error) => {
-                    tracing::info!(session = self.session.name(), %error, "the upstream broke off");
-                    self.stream_ended(false);
-                }
-            },
+            // In this order, so that a stream without pause starves nothing, and a simulated run is the
+            // same each time.
+            biased;
             () = self.session.clients_changed.notified() => {
                 let count = self.count_clients();
                 self.inputs.push_back(Input::Clients(count));
@@ -173,6 +167,15 @@ impl SessionTask {
             }),
             Ok(()) = self.news.changed(), if is_waiting => self.inputs.push_back(Input::GoodNews),
             () = sleep_until(deadline) => self.inputs.push_back(Input::Tick),
+            heard = hear(&mut self.wire) => match heard {
+                Heard::Answered(answer) => self.answered(answer),
+                Heard::Chunk(chunk) => self.record(&chunk).await,
+                Heard::Ended => self.stream_ended(true),
+                Heard::Broken(error) => {
+                    tracing::info!(session = self.session.name(), %error, "the upstream broke off");
+                    self.stream_ended(false);
+                }
+            },
         }
     }
 

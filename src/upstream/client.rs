@@ -12,7 +12,7 @@ use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::body::RequestBody;
-use super::connector::Connector;
+use super::connector::{Connector, Dial};
 use super::error::UpstreamError;
 use super::expect::{self, GoAhead};
 use super::stream::History;
@@ -54,6 +54,19 @@ impl UpstreamClient {
     ///
     /// When the upstream is `https` and can't be checked: see [`SetupError`].
     pub fn new(config: &UpstreamConfig) -> Result<Self, SetupError> {
+        Self::with(config, Connector::new(config)?)
+    }
+
+    /// The same, over connections that `dial` makes.
+    ///
+    /// # Errors
+    ///
+    /// As [`UpstreamClient::new`].
+    pub fn dialling(config: &UpstreamConfig, dial: Dial) -> Result<Self, SetupError> {
+        Self::with(config, Connector::dialling(config, dial))
+    }
+
+    fn with(config: &UpstreamConfig, connector: Connector) -> Result<Self, SetupError> {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.pool_idle_timeout)
@@ -61,7 +74,7 @@ impl UpstreamClient {
             .http1_max_buf_size(READ_BUFFER_MAX)
             // `Host` is set here, by the configured rule.
             .set_host(false)
-            .build(Connector::new(config)?);
+            .build(connector);
         let authority = config.target.authority.clone();
         let host_value = HeaderValue::from_str(authority.as_str())
             .map_err(|_| SetupError::BadName(authority.to_string()))?;

@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-use super::stream::{History, Io, UpstreamStream};
+use super::stream::{Duplex, History, Io, UpstreamStream};
 use super::tls::{SetupError, Tls, setup};
 use crate::config::{Transport, UpstreamConfig};
 
@@ -41,7 +41,12 @@ pub(super) struct Connector {
     timeout: Duration,
 }
 
+/// Makes one connection to the upstream in a way of its own: a simulated network, say.
+pub type Dial =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Duplex>>> + Send>> + Send + Sync>;
+
 enum Route {
+    Dialled(Dial),
     Tcp { host: String, port: u16 },
     Tls { host: String, port: u16, tls: Tls },
     Unix { path: Box<Path> },
@@ -78,6 +83,11 @@ impl Connector {
         Ok(Self { route: Arc::new(route), timeout: config.connect_timeout })
     }
 
+    /// Connects by `dial` alone, within the configured time.
+    pub(super) fn dialling(config: &UpstreamConfig, dial: Dial) -> Self {
+        Self { route: Arc::new(Route::Dialled(dial)), timeout: config.connect_timeout }
+    }
+
     async fn connect(self) -> Result<TokioIo<UpstreamStream>, ConnectError> {
         let deadline = Instant::now() + self.timeout;
         let io = timeout_at(deadline, open(&self.route, deadline))
@@ -104,6 +114,7 @@ impl Service<Uri> for Connector {
 
 async fn open(route: &Route, deadline: Instant) -> Result<Io, ConnectError> {
     match route {
+        Route::Dialled(dial) => dial().await.map(Io::Dialled).map_err(ConnectError::Transport),
         Route::Tcp { host, port } => tcp(host, *port, deadline).await.map(Io::Tcp),
         Route::Tls { host, port, tls } => {
             let stream = tcp(host, *port, deadline).await?;

@@ -17,7 +17,9 @@ mod tls;
 
 pub use body::RequestBody;
 pub use client::UpstreamClient;
+pub use connector::Dial;
 pub use error::{Fault, UpstreamError};
+pub use stream::Duplex;
 pub use tls::SetupError;
 
 #[cfg(test)]

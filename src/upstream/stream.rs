@@ -1,5 +1,6 @@
 //! One open connection to the upstream, over whatever transport.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,13 @@ pub(super) enum Io {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+    Dialled(Box<dyn Duplex>),
 }
+
+/// A transport that is none of the usual ones.
+pub trait Duplex: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Duplex for T {}
 
 /// Whether a connection has answered before: then its end may only mean that it was idle too long.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +59,7 @@ impl AsyncRead for UpstreamStream {
             Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
             Io::Unix(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Dialled(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
@@ -62,6 +70,7 @@ impl AsyncWrite for UpstreamStream {
             Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
             Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Dialled(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
 
@@ -74,6 +83,7 @@ impl AsyncWrite for UpstreamStream {
             Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Unix(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Dialled(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -82,6 +92,7 @@ impl AsyncWrite for UpstreamStream {
             Io::Tcp(io) => io.is_write_vectored(),
             Io::Tls(io) => io.is_write_vectored(),
             Io::Unix(io) => io.is_write_vectored(),
+            Io::Dialled(io) => io.is_write_vectored(),
         }
     }
 
@@ -90,6 +101,7 @@ impl AsyncWrite for UpstreamStream {
             Io::Tcp(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
             Io::Unix(io) => Pin::new(io).poll_flush(cx),
+            Io::Dialled(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
@@ -98,6 +110,7 @@ impl AsyncWrite for UpstreamStream {
             Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
             Io::Unix(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Dialled(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

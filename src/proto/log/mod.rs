@@ -400,7 +400,12 @@ impl Log {
             |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
         let mut batch: Option<Bytes> = None;
         let mut joined = BytesMut::new();
-        while let Some(entry) = self.entries.get(index) {
+        loop {
+            let Some(entry) = self.entries.get(index) else {
+                // Entries that only passed may be gone from the end, too: the cursor is not behind for them.
+                cursor.next = self.head;
+                break;
+            };
             index += 1;
             if !is_for(entry, cursor) {
                 cursor.next = entry.position + 1;

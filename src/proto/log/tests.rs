@@ -449,3 +449,18 @@ fn reconnect(log: &Log, client: &mut Client, newest: u64) {
         }
     }
 }
+
+#[test]
+fn a_cursor_behind_entries_that_only_passed_and_are_gone_is_up_to_date() {
+    let mut log = log_with(|_| ());
+    append(&mut log, 1..=2);
+    for _ in 0..100 {
+        log.append_passing(encoder::comment(b""));
+    }
+    log.trim(log.head());
+    let mut cursor = log.resume(&own(1, 2)).unwrap();
+    assert_eq!(log.read(&mut cursor, 100), Read::UpToDate);
+    assert_eq!(cursor.next(), log.head(), "a client that asks whether there is news must hear no");
+    append(&mut log, [3]);
+    assert!(matches!(log.read(&mut cursor, 100), Read::Batch(_)));
+}

@@ -51,9 +51,24 @@ pub struct CatchUp {
     last: Bytes,
     /// The event that bore this id, if the client was given it here.
     given: Option<Given>,
+    /// The beginning of a connection, held back.
+    held: Option<Held>,
     has_moved: bool,
     has_ended: bool,
 }
+
+/// What came first on a connection. An upstream may repeat events from before the one it was asked
+/// from; if that one comes, all before it is dropped.
+#[derive(Debug)]
+struct Held {
+    /// The id that was asked from.
+    asked: Bytes,
+    text: BytesMut,
+    last: Option<(Bytes, Option<Given>)>,
+}
+
+/// Held text beyond so many bytes is given out: an upstream that repeats more is believed to mean it.
+const HELD_MAX: usize = 256 * 1024;
 
 #[derive(Debug)]
 struct Given {
@@ -70,6 +85,7 @@ impl CatchUp {
             settings,
             last,
             given: None,
+            held: None,
             has_moved: false,
             has_ended: false,
         }
@@ -104,6 +120,23 @@ impl CatchUp {
     pub fn begin(&mut self) {
         self.decoder = Decoder::new(self.settings.event_bytes_max);
         self.has_ended = false;
+        self.held = Some(Held { asked: self.last.clone(), text: BytesMut::new(), last: None });
+    }
+
+    /// Whether the beginning of the connection is still held back.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Gives out what was held back: nothing more is to be expected of repetitions.
+    pub fn release(&mut self) -> Bytes {
+        let Some(Held { text, last, .. }) = self.held.take() else { return Bytes::new() };
+        if let Some((last, given)) = last {
+            self.moved(last);
+            self.given = given;
+        }
+        text.freeze()
     }
 
     /// Takes a piece of the stream, cut anywhere: the text for the client, and how far it is.
@@ -118,7 +151,7 @@ impl CatchUp {
             match frame {
                 Frame::Event(event) => progress = self.event(&event, log, &mut text),
                 Frame::Id(id) => {
-                    self.moved(id);
+                    self.pass(id, None);
                     text.extend_from_slice(&encoder::id(&self.id(log, id)).payload());
                 }
                 Frame::Comment(comment) if !self.settings.drop_comments => {
@@ -136,12 +169,18 @@ impl CatchUp {
                         text.extend_from_slice(&gap.encode(name).payload());
                     }
                     if let Some(id) = id {
-                        self.moved(id);
+                        self.pass(id, None);
                     }
                 }
             }
+            if let Some(held) = &mut self.held {
+                held.text.unsplit(text.split());
+            }
         }
         self.decoder = decoder;
+        if self.held.as_ref().is_some_and(|held| held.text.len() > HELD_MAX) {
+            text = BytesMut::from(&self.release()[..]);
+        }
         (text.freeze(), progress)
     }
 
@@ -149,17 +188,26 @@ impl CatchUp {
         let DecodedEvent { id, event_type, data } = *event;
         let own_id = id.filter(|id| !id.is_empty());
         if let Some(id) = own_id {
-            if let Some(cursor) = log.at_event(id, event_type, data) {
-                return Progress::Met(cursor);
+            match &self.held {
+                Some(held) if held.asked == id => {
+                    // All until here was repeated.
+                    self.held = None;
+                    return Progress::Apart;
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(cursor) = log.at_event(id, event_type, data) {
+                        return Progress::Met(cursor);
+                    }
+                }
             }
         } else if log.upstream_id().is_none() {
             return Progress::NeverMeets;
         }
         self.has_ended |= self.settings.end_events.iter().any(|end| end.describes(event_type, data));
         if let Some(id) = id {
-            self.moved(id);
             let copy = Bytes::copy_from_slice;
-            self.given = own_id.map(|_| Given { event_type: copy(event_type), data: copy(data) });
+            self.pass(id, own_id.map(|_| Given { event_type: copy(event_type), data: copy(data) }));
         }
         let name: &[u8] = if event_type.is_empty() { b"message" } else { event_type };
         let is_ephemeral = self.settings.ephemeral.iter().any(|ephemeral| ephemeral.as_bytes() == name);
@@ -169,8 +217,20 @@ impl CatchUp {
         Progress::Apart
     }
 
-    fn moved(&mut self, id: &[u8]) {
-        self.last = Bytes::copy_from_slice(id);
+    /// The stream moved to this id: so does the client, once it has the text.
+    fn pass(&mut self, id: &[u8], given: Option<Given>) {
+        let id = Bytes::copy_from_slice(id);
+        match &mut self.held {
+            Some(held) => held.last = Some((id, given)),
+            None => {
+                self.moved(id);
+                self.given = given;
+            }
+        }
+    }
+
+    fn moved(&mut self, id: Bytes) {
+        self.last = id;
         self.given = None;
         self.has_moved = true;
     }
@@ -255,6 +315,24 @@ mod tests {
         let mut catch_up = catch_up(|_| ());
         let (text, progress) = catch_up.take(b"id: 2\ndata: private\n\n", &log);
         assert_eq!((&text[..], progress), (&b"id: 10000000.0.2\ndata: private\n\n"[..], Progress::Apart));
+    }
+
+    #[test]
+    fn what_the_upstream_repeats_is_dropped_and_what_it_does_not_is_only_late() {
+        let log = log(&[("u9", "9")]);
+        let mut repeated = catch_up(|_| ());
+        repeated.begin();
+        let before = b"id: u0\ndata: 0\n\n";
+        assert_eq!(repeated.take(before, &log), (Bytes::new(), Progress::Apart), "held back");
+        let (text, _) = repeated.take(b"id: u1\ndata: 1\n\nid: u2\ndata: 2\n\n", &log);
+        assert_eq!(&text[..], b"id: 10000000.0.u2\ndata: 2\n\n");
+
+        let mut plain = catch_up(|_| ());
+        plain.begin();
+        assert_eq!(plain.take(b"id: u2\ndata: 2\n\n", &log), (Bytes::new(), Progress::Apart));
+        assert_eq!(&plain.last()[..], b"u1", "the client does not have it yet");
+        assert_eq!(&plain.release()[..], b"id: 10000000.0.u2\ndata: 2\n\n");
+        assert_eq!((&plain.last()[..], plain.is_holding()), (&b"u2"[..], false));
     }
 
     #[test]

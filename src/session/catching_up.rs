@@ -58,6 +58,8 @@ pub(super) struct CatchingUp {
     requested: LastEventId,
     missing: Missing,
     failures: u32,
+    /// When the beginning of the stream is held back no longer.
+    release: Option<Pin<Box<Sleep>>>,
     heartbeat: Pin<Box<Sleep>>,
 }
 
@@ -106,6 +108,7 @@ impl CatchingUp {
             requested: requested.clone(),
             missing,
             failures: 0,
+            release: None,
             heartbeat: Box::pin(tokio::time::sleep(settings.heartbeat)),
         })
     }
@@ -162,7 +165,27 @@ impl CatchingUp {
                 }
                 Stage::Reading { body, .. } => body,
             };
-            match ready!(Pin::new(body).poll_frame(cx)) {
+            let frame = match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let Some(release) = &mut self.release else { return Poll::Pending };
+                    ready!(release.as_mut().poll(cx));
+                    let text = self.release();
+                    if text.is_empty() {
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(Step::Text(text));
+                }
+            };
+            // What was held back is given out before anything that follows the stream's end.
+            if !matches!(frame, Some(Ok(_))) && self.stream.is_holding() {
+                let text = self.release();
+                if !text.is_empty() {
+                    self.again(session);
+                    return Poll::Ready(Step::Text(text));
+                }
+            }
+            match frame {
                 Some(Ok(frame)) => {
                     let Ok(chunk) = frame.into_data() else { continue };
                     if let Some(step) = self.take(session, seat, &chunk) {
@@ -203,6 +226,11 @@ impl CatchingUp {
         tracing::debug!(session = session.name(), "a client catches up by a request of its own");
     }
 
+    fn release(&mut self) -> Bytes {
+        self.release = None;
+        self.stream.release()
+    }
+
     /// Waits for its turn anew, after a pause: the upstream may just be going away.
     fn again(&mut self, session: &Arc<Session>) {
         self.failures += 1;
@@ -213,6 +241,11 @@ impl CatchingUp {
     fn take(&mut self, session: &Session, seat: Seat, chunk: &[u8]) -> Option<Step> {
         let log = session.log.read();
         let (text, progress) = self.stream.take(chunk, &log);
+        if !self.stream.is_holding() {
+            self.release = None;
+        } else if self.release.is_none() {
+            self.release = Some(Box::pin(tokio::time::sleep(session.settings.opening_pause)));
+        }
         match progress {
             Progress::Apart if text.is_empty() => None,
             Progress::Apart => {

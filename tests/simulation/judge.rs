@@ -15,7 +15,7 @@ pub(crate) struct Verdict {
     pub(crate) missed_told: u64,
     /// Missing because the upstream itself forgot them, or skipped them for ids that it gave twice.
     pub(crate) forgotten_upstream: u64,
-    /// Given once more because the upstream repeated more than it was asked to, to a fresh ssecar.
+    /// Given once more because the upstream repeated what came before the present numbering.
     pub(crate) repeated_upstream: u64,
     /// Given once more behind a notice that tells of a lost place (spec 6.3).
     pub(crate) again_told: u64,
@@ -51,7 +51,6 @@ fn one<'a>(
 ) -> Result<(), String> {
     let mut last: Option<u64> = None;
     let mut gap: Option<&str> = None;
-    let mut epoch = "";
     for line in lines {
         match line {
             Line::Ended => {}
@@ -62,13 +61,13 @@ fn one<'a>(
             }
             Line::Event { number, id } => {
                 verdict.delivered += 1;
-                let own_epoch = id.split('.').next().unwrap_or_default();
-                let is_new_epoch = std::mem::replace(&mut epoch, own_epoch) != own_epoch;
+                let seq: u64 = id.split('.').nth(1).and_then(|seq| seq.parse().ok()).unwrap_or(0);
                 let told = gap.take();
                 let Some(before) = last.replace(*number) else { continue };
                 if *number <= before {
-                    // A fresh ssecar can't know what an upstream repeats beyond the event it is asked from.
-                    if before - number < world.scenario.repeats && is_new_epoch {
+                    // What an upstream repeats from before the beginning of a numbering can't be known.
+                    if before - number < world.scenario.repeats && (1..=world.scenario.repeats).contains(&seq)
+                    {
                         verdict.repeated_upstream += before - number + 1;
                         continue;
                     }

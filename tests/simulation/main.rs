@@ -34,7 +34,7 @@ use judge::Verdict;
 use world::{Scenario, World};
 
 /// Seeds in the ordinary test run.
-const SEEDS_SHORT: u64 = 60;
+const SEEDS_SHORT: u64 = 40;
 
 /// The first seed, unless told otherwise.
 const SEED_FIRST: u64 = 1;

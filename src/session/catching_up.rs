@@ -284,9 +284,8 @@ async fn turn(
     pause: Duration,
 ) -> Option<OwnedSemaphorePermit> {
     tokio::time::sleep(pause).await;
-    let mut state = session.state.subscribe();
-    // A session that is gone ends its clients, this one too. The sender lives in the session.
-    let _ = state.wait_for(|state| *state == SessionState::Live).await;
+    // A session that is gone ends its clients, this one too.
+    session.state.wait_for(|state| *state == SessionState::Live).await;
     tokio::time::timeout(PERMIT_TIMEOUT, permits.acquire_owned()).await.ok()?.ok()
 }
 

@@ -60,18 +60,13 @@ impl Joining {
         rejects: bool,
     ) -> Welcome {
         let session = Arc::clone(self.reader.session());
-        let mut phases = session.phase.subscribe();
-        let settled = phases.wait_for(|phase| match phase {
+        let settled = session.phase.wait_for(|phase| match phase {
             Phase::Opening => false,
             Phase::Away { .. } => rejects,
             Phase::Open(_) | Phase::Ended(_) => true,
         });
-        let Ok(settled) = tokio::time::timeout(hold, settled).await else {
+        let Ok(phase) = tokio::time::timeout(hold, settled).await else {
             return Welcome::Held(self.reader);
-        };
-        // The sender lives in the session, which the reader holds.
-        let Ok(phase) = settled.map(|phase| phase.clone()) else {
-            return Welcome::Ended(EndReason::Closed);
         };
         match phase {
             Phase::Opening => Welcome::Held(self.reader),

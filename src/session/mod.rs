@@ -21,6 +21,7 @@ mod roster;
 mod shared;
 mod sync;
 mod task;
+mod watched;
 
 pub use advice::Advice;
 pub use dismissal::{DismissReason, Dismissal};

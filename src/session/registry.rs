@@ -347,7 +347,7 @@ impl Inner {
             None => {
                 let late_join = session.settings.late_join;
                 // Once the stream is open, its greeting may have passed.
-                let is_late = matches!(*session.phase.borrow(), Phase::Open(_));
+                let is_late = matches!(session.phase.get(), Phase::Open(_));
                 let greeting = (late_join == LateJoin::Fresh && is_late).then(|| {
                     let request = request.subscription.clone();
                     Box::new(Greeting::new(self.upstream.clone(), request, &session.settings))

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::audience::Audience;
 use super::head::Head;
 use super::keeping::Kept;
+use super::watched::Watched;
 use crate::config::RouteSettings;
 use crate::message::session_key::{SessionKey, VaryRule};
 use crate::proto::log::{EndReason, Log};
@@ -76,8 +77,8 @@ pub struct Session {
     pub(super) settings: Arc<RouteSettings>,
     pub(super) log: RwLock<Log>,
     pub(super) audience: Audience,
-    pub(super) phase: watch::Sender<Phase>,
-    pub(super) state: watch::Sender<SessionState>,
+    pub(super) phase: Watched<Phase>,
+    pub(super) state: Watched<SessionState>,
     /// Known from the first answer on.
     pub(super) variant: std::sync::OnceLock<Variant>,
     /// Clients, those included that wait for the head. Raised only under the registry's lock, so
@@ -107,8 +108,8 @@ impl Session {
             settings,
             log: RwLock::new(log),
             audience: Audience::new(),
-            phase: watch::Sender::new(Phase::Opening),
-            state: watch::Sender::new(SessionState::Connecting),
+            phase: Watched::new(Phase::Opening),
+            state: Watched::new(SessionState::Connecting),
             variant: std::sync::OnceLock::new(),
             clients: AtomicUsize::new(0),
             clients_changed: Notify::new(),
@@ -133,7 +134,7 @@ impl Session {
     /// What its upstream side does.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        *self.state.borrow()
+        self.state.get()
     }
 
     /// Clients here now.

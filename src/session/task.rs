@@ -313,7 +313,7 @@ impl SessionTask {
             // Set before the head is seen: who sees the head must see for whom it is.
             let _ = self.session.variant.set(Variant { rule, fingerprint });
             let head = Head::new(parts.status, parts.headers);
-            self.session.phase.send_replace(Phase::Open(Arc::new(head)));
+            self.session.phase.set(Phase::Open(Arc::new(head)));
         }
         if was_interrupted {
             self.published(true).await;
@@ -410,9 +410,9 @@ impl SessionTask {
                 (SessionState::Waiting { wait, failures }, data)
             }
         };
-        session.state.send_replace(state);
+        session.state.set(state);
         if let Report::Waiting { wait, .. } = report {
-            session.phase.send_if_modified(|phase| match phase {
+            session.phase.set_if(|phase| match phase {
                 Phase::Opening | Phase::Away { .. } => {
                     *phase = Phase::Away { wait };
                     true
@@ -452,8 +452,8 @@ impl SessionTask {
         {
             keeper.forget(session);
         }
-        session.state.send_replace(SessionState::Gone);
-        session.phase.send_if_modified(|phase| match phase {
+        session.state.set(SessionState::Gone);
+        session.phase.set_if(|phase| match phase {
             Phase::Ended(_) => false,
             Phase::Opening | Phase::Away { .. } | Phase::Open(_) => {
                 *phase = Phase::Ended(reason);

@@ -110,7 +110,7 @@ impl Recorder {
         self.first_event_early = false;
         self.has_ended = false;
         // With ids the upstream was asked to go on behind the last one.
-        self.is_resumed = self.ids.begin(log.upstream_id().is_some());
+        self.is_resumed = self.ids.begin(log.upstream_id().map(|id| &id[..]));
         let is_interrupted = !is_first && !self.is_resumed;
         if is_interrupted {
             self.ids.forget();
@@ -280,10 +280,14 @@ impl UpstreamIds {
         }
     }
 
-    /// A connection begins; answers whether the upstream can have gone on behind the last event.
-    fn begin(&mut self, has_last_id: bool) -> bool {
+    /// A connection begins, asked from `last`; answers whether the upstream can have gone on behind it.
+    fn begin(&mut self, last: Option<&[u8]>) -> bool {
         self.of_this_connection = 0;
-        let is_resumable = has_last_id && !self.are_useless;
+        let is_resumable = last.is_some() && !self.are_useless;
+        // An event of unknown content is recognised by its id alone: only while it is the one that the
+        // upstream is asked from. Later the id may be another event's, after the upstream forgot.
+        let asked = last.map(hash);
+        self.remembered.retain(|known| known.content.is_some() || Some(known.id) == asked);
         self.is_watching = is_resumable;
         is_resumable
     }

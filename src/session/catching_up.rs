@@ -60,6 +60,8 @@ pub(super) struct CatchingUp {
     failures: u32,
     /// When the beginning of the stream is held back no longer.
     release: Option<Pin<Box<Sleep>>>,
+    /// When the stream counts as dead, if it may at all (spec 8.8).
+    silence: Option<Pin<Box<Sleep>>>,
     heartbeat: Pin<Box<Sleep>>,
 }
 
@@ -109,6 +111,7 @@ impl CatchingUp {
             missing,
             failures: 0,
             release: None,
+            silence: None,
             heartbeat: Box::pin(tokio::time::sleep(settings.heartbeat)),
         })
     }
@@ -168,13 +171,18 @@ impl CatchingUp {
             let frame = match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    let Some(release) = &mut self.release else { return Poll::Pending };
-                    ready!(release.as_mut().poll(cx));
-                    let text = self.release();
-                    if text.is_empty() {
-                        return Poll::Pending;
+                    if let Some(release) = &mut self.release
+                        && release.as_mut().poll(cx).is_ready()
+                    {
+                        let text = self.release();
+                        if !text.is_empty() {
+                            return Poll::Ready(Step::Text(text));
+                        }
                     }
-                    return Poll::Ready(Step::Text(text));
+                    let Some(silence) = &mut self.silence else { return Poll::Pending };
+                    ready!(silence.as_mut().poll(cx));
+                    // It is as if it had ended.
+                    None
                 }
             };
             // What was held back is given out before anything that follows the stream's end.
@@ -187,6 +195,7 @@ impl CatchingUp {
             }
             match frame {
                 Some(Ok(frame)) => {
+                    self.expect_more(session);
                     let Ok(chunk) = frame.into_data() else { continue };
                     if let Some(step) = self.take(session, seat, &chunk) {
                         return Poll::Ready(step);
@@ -218,12 +227,18 @@ impl CatchingUp {
 
     fn begin(&mut self, session: &Arc<Session>, body: Incoming) {
         self.stream.begin();
+        self.expect_more(session);
         let stage = std::mem::replace(&mut self.stage, Stage::Waiting(Box::pin(std::future::pending())));
         self.stage = match stage {
             Stage::Asking(_, permit) => Stage::Reading { body, _permit: permit },
             Stage::Waiting(_) | Stage::Reading { .. } => stage,
         };
         tracing::debug!(session = session.name(), "a client catches up by a request of its own");
+    }
+
+    fn expect_more(&mut self, session: &Session) {
+        let dead_after = session.settings.upstream_idle_timeout;
+        self.silence = dead_after.map(|dead_after| Box::pin(tokio::time::sleep(dead_after)));
     }
 
     fn release(&mut self) -> Bytes {

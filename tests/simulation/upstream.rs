@@ -46,6 +46,8 @@ async fn serve(mut stream: TcpStream, world: &World) -> std::io::Result<()> {
         .find_map(|line| line.strip_prefix("last-event-id: "))
         .map(|id| id.trim().parse().expect("an id of ours comes back as it was"));
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await?;
+    let now = || turmoil::sim_elapsed().unwrap_or_default();
+    world.tell(now(), &format!("upstream: serves from {asked:?}"));
     let cuts = world.cuts.load(Ordering::Relaxed);
     let mut next = match asked.filter(|_| world.scenario.has_ids) {
         // An id that it does not know any more: all that it has.
@@ -63,6 +65,7 @@ async fn serve(mut stream: TcpStream, world: &World) -> std::io::Result<()> {
                     return stream.write_all(&text.as_bytes()[..text.len() / 2]).await;
                 }
                 stream.write_all(text.as_bytes()).await?;
+                world.tell(now(), &format!("upstream: sent {}", event.number));
                 next += 1;
             }
             if commented.elapsed() >= COMMENT_EVERY {

@@ -105,6 +105,17 @@ fn an_upstream_with_ids_goes_on_and_what_it_repeats_is_dropped() {
 }
 
 #[test]
+fn the_id_that_a_session_was_opened_from_may_later_be_another_events() {
+    let mut story = Story::new(settings(), Some("2"));
+    story.connect();
+    // The upstream forgot everything since, and numbers anew.
+    story.send(&events([1]));
+    story.connect();
+    let recorded = story.send(&events([2]));
+    assert_eq!((recorded.repeated, recorded.events), (0, 1), "an id alone does not make a repetition");
+}
+
+#[test]
 fn a_repetition_from_before_the_ring_is_recognised_too() {
     let mut story = Story::new(settings(), None);
     story.connect();

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::delivery::Delivery;
 use super::events::Events;
+use crate::upstream::AnswerGuard;
 
 /// Why a body broke off.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,9 +23,9 @@ pub enum Body {
     /// Made here.
     Full(Option<Bytes>),
     /// The upstream's, as it comes.
-    Forwarded(Incoming),
+    Forwarded(Incoming, Option<AnswerGuard>),
     /// The upstream's event stream for one client alone, with heartbeats.
-    ForwardedEvents(ForwardedEvents),
+    ForwardedEvents(ForwardedEvents, Option<AnswerGuard>),
     /// A session's events.
     Session(Box<Delivery>),
 }
@@ -37,8 +38,8 @@ impl Body {
     /// Forwards an unencoded event stream of unknown length, with a comment line after each
     /// `heartbeat` of silence. Anything else must be [`Body::Forwarded`].
     #[must_use]
-    pub(super) fn events(stream: Incoming, heartbeat: Duration) -> Self {
-        Self::ForwardedEvents(ForwardedEvents(Box::new(Events::new(stream, heartbeat))))
+    pub(super) fn events(stream: Incoming, heartbeat: Duration, guard: Option<AnswerGuard>) -> Self {
+        Self::ForwardedEvents(ForwardedEvents(Box::new(Events::new(stream, heartbeat))), guard)
     }
 }
 
@@ -53,8 +54,8 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Forwarded(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
-            Self::ForwardedEvents(events) => events.0.poll_frame(cx),
+            Self::Forwarded(incoming, _) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::ForwardedEvents(events, _) => events.0.poll_frame(cx),
             Self::Session(delivery) => delivery.poll_frame(cx),
         }
     }
@@ -63,8 +64,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Forwarded(incoming) => incoming.is_end_stream(),
-            Self::ForwardedEvents(_) | Self::Session(_) => false,
+            Self::Forwarded(incoming, _) => incoming.is_end_stream(),
+            Self::ForwardedEvents(..) | Self::Session(_) => false,
         }
     }
 
@@ -72,8 +73,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Forwarded(incoming) => incoming.size_hint(),
-            Self::ForwardedEvents(_) | Self::Session(_) => SizeHint::default(),
+            Self::Forwarded(incoming, _) => incoming.size_hint(),
+            Self::ForwardedEvents(..) | Self::Session(_) => SizeHint::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use super::upgrade::Wanted;
 use crate::message::forwarding::{Forwarding, Hop};
 use crate::message::problem::Problem;
 use crate::message::{hop_by_hop, negotiation};
+use crate::upstream::AnswerGuard;
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +104,12 @@ pub(super) fn relay(response: Response<Incoming>, heartbeat: Duration) -> Respon
         && negotiation::is_identity(&head.headers)
         && !head.headers.contains_key(CONTENT_LENGTH)
         && !stream.is_end_stream();
-    let body = if takes_heartbeats { Body::events(stream, heartbeat) } else { Body::Forwarded(stream) };
+    let guard = head.extensions.remove::<AnswerGuard>();
+    let body = if takes_heartbeats {
+        Body::events(stream, heartbeat, guard)
+    } else {
+        Body::Forwarded(stream, guard)
+    };
     Response::from_parts(head, body)
 }
 

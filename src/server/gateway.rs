@@ -24,9 +24,9 @@ use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
 use crate::session::{Head, IfAbsent, JoinRequest, Joining, Reader, Refusal, Registry, Welcome};
-use crate::upstream::UpstreamClient;
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
+use crate::upstream::{RequestBody, UpstreamClient};
 
 /// The most upgraded connections at once.
 const TUNNELS_MAX: usize = 10_000;
@@ -51,6 +51,7 @@ struct Shared {
     hasher: KeyHasher,
     registry: Registry,
     upstream: UpstreamClient,
+    idle_timeout: Duration,
     health: Arc<Health>,
     tunnels: Tunnels,
 }
@@ -96,6 +97,7 @@ impl Gateway {
             hasher,
             registry,
             upstream,
+            idle_timeout: config.server.idle_timeout,
             health,
             tunnels: Tunnels::new(TUNNELS_MAX),
         };
@@ -301,8 +303,13 @@ impl Shared {
 
     /// Sends the request on, and tells all who wait for the upstream what became of it.
     async fn exchange(&self, head: request::Parts, body: Incoming) -> Result<Response<Incoming>, Problem> {
-        match self.upstream.send(Request::from_parts(head, body.into())).await {
-            Ok(response) => {
+        let mut body = RequestBody::from(body);
+        let guard = body.reap_after(self.idle_timeout);
+        match self.upstream.send(Request::from_parts(head, body)).await {
+            Ok(mut response) => {
+                if let Some(guard) = guard {
+                    response.extensions_mut().insert(guard);
+                }
                 if !response.status().is_server_error() {
                     self.health.succeeded();
                 }

@@ -3,11 +3,15 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::expect::GoAhead;
 use super::progress::Progress;
@@ -21,6 +25,29 @@ pub struct RequestBody {
     progress: Progress,
     /// Until it comes, the client is not asked for its body.
     go_ahead: Option<GoAhead>,
+    stall: Option<Stall>,
+}
+
+/// Ends a body that nobody waits for any more: the answer is complete, and the client sends nothing.
+struct Stall {
+    limit: Duration,
+    due: Pin<Box<Sleep>>,
+    is_answered: Arc<AtomicBool>,
+}
+
+/// To be kept with the answer's body: dropped with it, it says that the answer is complete.
+#[derive(Debug, Clone)]
+pub struct AnswerGuard {
+    _complete: Arc<Complete>,
+}
+
+#[derive(Debug)]
+struct Complete(Arc<AtomicBool>);
+
+impl Drop for Complete {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 enum Content {
@@ -61,8 +88,20 @@ impl RequestBody {
         self.go_ahead = Some(go_ahead);
     }
 
+    /// Breaks off if, once the answer is complete, nothing more comes for `limit` (spec 7.5: a
+    /// half-sent request). A stream in both directions is not cut, however long the client is silent.
+    pub fn reap_after(&mut self, limit: Duration) -> Option<AnswerGuard> {
+        if self.is_empty() {
+            return None;
+        }
+        let is_answered = Arc::new(AtomicBool::new(false));
+        let guard = AnswerGuard { _complete: Arc::new(Complete(Arc::clone(&is_answered))) };
+        self.stall = Some(Stall { limit, due: Box::pin(sleep(limit)), is_answered });
+        Some(guard)
+    }
+
     fn new(content: Content) -> Self {
-        Self { content, progress: Progress::new(), go_ahead: None }
+        Self { content, progress: Progress::new(), go_ahead: None, stall: None }
     }
 }
 
@@ -70,6 +109,19 @@ impl From<Incoming> for RequestBody {
     /// A client's body. One that is known to be at its end already counts as no body.
     fn from(body: Incoming) -> Self {
         Self::new(if body.is_end_stream() { Content::Empty } else { Content::Incoming(body) })
+    }
+}
+
+impl Stall {
+    /// Ready when the body is to be given up.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.due.as_mut().poll(cx));
+            if self.is_answered.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            self.due.as_mut().reset(Instant::now() + self.limit);
+        }
     }
 }
 
@@ -91,12 +143,25 @@ impl Body for RequestBody {
         // Said before asking, and taken back below: else a frame that comes at once would be noted
         // before the wait that it ended.
         this.progress.waits_for_client();
-        let frame = match &mut this.content {
-            Content::Empty => None,
+        let polled = match &mut this.content {
+            Content::Empty => Poll::Ready(None),
             Content::Incoming(body) => {
-                ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into))
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Content::Other(body) => ready!(body.as_mut().poll_frame(cx)),
+            Content::Other(body) => body.as_mut().poll_frame(cx),
+        };
+        let frame = match (polled, &mut this.stall) {
+            (Poll::Ready(frame), stall) => {
+                if let Some(Stall { limit, due, .. }) = stall {
+                    due.as_mut().reset(Instant::now() + *limit);
+                }
+                frame
+            }
+            (Poll::Pending, None) => return Poll::Pending,
+            (Poll::Pending, Some(stall)) => {
+                ready!(stall.poll(cx));
+                Some(Err("the client's upload stalled".into()))
+            }
         };
         Poll::Ready(match frame {
             Some(Err(error)) => {

@@ -15,7 +15,7 @@ mod stream;
 pub mod subscription;
 mod tls;
 
-pub use body::RequestBody;
+pub use body::{AnswerGuard, RequestBody};
 pub use client::UpstreamClient;
 pub use connector::Dial;
 pub use error::{Fault, UpstreamError};

@@ -124,3 +124,31 @@ async fn half_sent_requests_and_idle_connections_are_closed() {
     assert_eq!(idle.status().await, 204);
     idle.closed().await;
 }
+
+#[tokio::test]
+async fn an_upload_that_stalls_behind_its_answer_is_reaped_and_a_stream_in_both_directions_is_not() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--idle-timeout=600ms", "--heartbeat=100ms"]).await;
+    let half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf";
+    let mut talking = Client::connect(proxy.address).await;
+    talking.send(half).await;
+    let mut both_ways = upstream.accept().await;
+    both_ways.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nto").await;
+    assert_eq!(talking.status().await, 200);
+
+    let mut stalled = Client::connect(proxy.address).await;
+    stalled.send(half).await;
+    let mut early = upstream.accept().await;
+    early.answer(200, "", "early").await;
+    assert_eq!(stalled.status().await, 200);
+    stalled.closed().await;
+    early.closed().await;
+
+    // Twice the idle time is over: the other one goes on.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    talking.send(b"upload").await;
+    let mut rest = [0; 10];
+    soon("the rest of the upload", both_ways.stream.read_exact(&mut rest)).await.unwrap();
+    assert_eq!(&rest, b"halfupload");
+    both_ways.send("gether").await;
+}

@@ -113,9 +113,14 @@ impl Proxy {
         tokio::net::TcpStream::connect(("127.0.0.1", self.admin)).await.is_ok()
     }
 
-    pub(crate) async fn clients(&self) -> u64 {
+    /// What the admin listener tells.
+    pub(crate) async fn state(&self) -> serde_json::Value {
         let state = curl(&[&format!("http://127.0.0.1:{}/api/state", self.admin)]).await;
-        serde_json::from_str::<serde_json::Value>(&state).unwrap()["clients"].as_u64().unwrap()
+        serde_json::from_str(&state).unwrap()
+    }
+
+    pub(crate) async fn clients(&self) -> u64 {
+        self.state().await["clients"].as_u64().unwrap()
     }
 
     /// CPU time used so far, user and system.

@@ -110,3 +110,51 @@ async fn a_storm_of_slow_readers_in_little_memory_harms_nobody_who_reads() {
     reader.judge("64 MiB, 300 slow readers of 1 MB/s", &noticed);
     drop((slow, proxy, group));
 }
+
+/// A small disk of the test's own, unmounted with it.
+struct Disk(PathBuf);
+
+impl Disk {
+    async fn new(size: &str) -> Option<Self> {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("small-disk");
+        std::fs::create_dir_all(&path).unwrap();
+        let options = format!("size={size}");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).output().await;
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+
+    /// Takes all that is left of it.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filling")).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the program may still end.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_delays_nothing_and_is_told_to_operators() {
+    let Some(disk) = Disk::new("4m").await else {
+        is_missing("full-disk", "no disk can be mounted");
+        return;
+    };
+    let service = Service::start(20_000).await;
+    let state_dir = format!("--state-dir={}", disk.0.join("state").display());
+    let proxy = Proxy::before(&service, &[&state_dir]).await;
+    let reader = Reader::of(proxy.port);
+    reader.reads(3).await;
+    disk.fill();
+    until("a write to fail", || async { proxy.state().await["state_write_failures"].as_u64() > Some(0) })
+        .await;
+    reader.reads(150).await;
+    assert_eq!(reader.connections(), 1);
+    let failures = proxy.state().await["state_write_failures"].clone();
+    reader.judge("a full disk under --state-dir", &format!("nothing; {failures} writes failed"));
+    drop((proxy, disk));
+}

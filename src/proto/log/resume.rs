@@ -57,6 +57,13 @@ impl Log {
     pub fn resume(&self, last: &LastEventId) -> Result<Cursor, Missing> {
         let unknown = Missing { reason: GapReason::UnknownId, missed: None };
         match (last, self.settings.event_ids) {
+            // A place that was told by the upstream's id alone, to a client that caught up. An entry with
+            // that id may be another event, since an upstream may have begun its ids anew: what follows
+            // is the upstream's to say (spec 6.7).
+            (LastEventId::Own(id), EventIds::Own) if id.seq == 0 && self.knows_epoch(id) => {
+                let is_at_start = id.upstream.as_ref().is_some_and(|upstream| self.begins_after(upstream));
+                is_at_start.then(|| self.replay_from(self.ring_start)).ok_or(unknown)
+            }
             (LastEventId::Own(id), EventIds::Own) => {
                 self.resume_own(id).or_else(|missing| {
                     // Another epoch's event can still be found by the upstream's own name for it; and
@@ -144,6 +151,10 @@ impl Log {
     /// Whether the log's very first entry is what followed this upstream id.
     fn begins_after(&self, id: &[u8]) -> bool {
         self.evicted_before == 0 && self.start.as_ref().is_some_and(|start: &Bytes| start == id)
+    }
+
+    fn knows_epoch(&self, id: &EventId) -> bool {
+        self.epochs.iter().any(|span| span.epoch == id.epoch)
     }
 
     fn resume_own(&self, id: &EventId) -> Result<Cursor, Missing> {

@@ -231,6 +231,21 @@ fn an_upstream_id_finds_its_place_in_any_epoch() {
 }
 
 #[test]
+fn a_place_told_by_the_upstreams_id_alone_is_the_upstreams_to_find() {
+    let mut log = Log::new(settings(), epoch(1), Some(Bytes::from_static(b"u0")));
+    log.append_event(Some(b"u1"), b"", b"1");
+    let at = |upstream: &'static [u8]| {
+        log.resume(&LastEventId::Own(EventId {
+            epoch: epoch(1),
+            seq: 0,
+            upstream: Some(Bytes::from_static(upstream)),
+        }))
+    };
+    assert!(at(b"u1").is_err(), "it may be another event with the same id");
+    assert_eq!(at(b"u0"), Ok(log.join(LateJoin::Ring).cursor), "the log began with what follows it");
+}
+
+#[test]
 fn a_block_without_data_moves_the_place_to_resume_from() {
     let mut log = log_with(|_| ());
     log.append_event(Some(b"u1"), b"", b"1");

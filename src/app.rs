@@ -13,10 +13,11 @@ use tokio::net::TcpListener;
 use crate::admin;
 use crate::config::Config;
 use crate::message::session_key::{KeyHasher, KeyRules};
+use crate::metrics::Metrics;
 use crate::server::accept::{self, ServerLimits};
 use crate::server::connection::ConnectionLimits;
 use crate::server::gateway::Gateway;
-use crate::session::Registry;
+use crate::session::{Parts, Registry};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::store::{Opened, Store, StoreError};
 use crate::upstream::health::Health;
@@ -69,6 +70,7 @@ pub struct App {
     registry: Registry,
     rings: Option<(Opened, Duration)>,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     gateway: Gateway,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
@@ -93,23 +95,19 @@ impl App {
             None => getrandom::fill(&mut key).map_err(StartError::Random)?,
         }
         let seed = getrandom::u64().map_err(StartError::Random)?;
-        let hasher = KeyHasher::new(key);
-        let key_rules = Arc::new(key_rules(&config));
-        let health = Arc::new(Health::default());
+        let parts = Parts {
+            hasher: KeyHasher::new(key),
+            key_rules: Arc::new(key_rules(&config)),
+            upstream,
+            health: Arc::default(),
+            metrics: Arc::default(),
+        };
+        let (health, metrics) = (Arc::clone(&parts.health), Arc::clone(&parts.metrics));
         let (trigger, shutdown) = Shutdown::new();
-        let registry = Registry::new(
-            &config.sessions,
-            config.server.clients_max,
-            hasher.clone(),
-            Arc::clone(&key_rules),
-            upstream.clone(),
-            Arc::clone(&health),
-            seed,
-        );
+        let registry = Registry::new(&config.sessions, config.server.clients_max, parts.clone(), seed);
         let rings = opened.map(|opened| (opened, longest_linger(&config)));
-        let gateway =
-            Gateway::new(&config, hasher, key_rules, registry.clone(), upstream, Arc::clone(&health));
-        Ok(Self { config, clients, admin, registry, rings, health, gateway, trigger, shutdown })
+        let gateway = Gateway::new(&config, parts, registry.clone());
+        Ok(Self { config, clients, admin, registry, rings, health, metrics, gateway, trigger, shutdown })
     }
 
     /// Where clients connect.
@@ -130,13 +128,19 @@ impl App {
 
     /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
     pub async fn run(self, first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
-        let Self { config, clients, admin, registry, rings, health, gateway, trigger, shutdown } = self;
+        let Self { config, clients, admin, registry, rings, health, metrics, gateway, trigger, shutdown } =
+            self;
         if let Some((opened, linger)) = rings {
             registry.keep(opened, linger);
         }
         let (admin_trigger, admin_shutdown) = Shutdown::new();
         let admin_task = admin.map(|listener| {
-            let state = admin::State::new(registry.clone(), Arc::clone(&health), shutdown.clone());
+            let state = admin::State::new(
+                registry.clone(),
+                Arc::clone(&health),
+                Arc::clone(&metrics),
+                shutdown.clone(),
+            );
             tokio::spawn(admin::run(listener, state, admin_shutdown))
         });
         let drain = config.server.drain;
@@ -145,7 +149,7 @@ impl App {
             let handler = handler.clone();
             async move { Ok(handler.handle(request).await) }
         });
-        let mut server = tokio::spawn(accept::serve(clients, service, limits(&config), shutdown));
+        let mut server = tokio::spawn(accept::serve(clients, service, limits(&config, metrics), shutdown));
 
         first.await;
         tracing::info!(drain = ?drain, clients = registry.clients(), "stopping: draining");
@@ -197,10 +201,11 @@ fn key_rules(config: &Config) -> KeyRules {
     }
 }
 
-fn limits(config: &Config) -> ServerLimits {
+fn limits(config: &Config, metrics: Arc<Metrics>) -> ServerLimits {
     ServerLimits {
         connections_max: config.server.clients_max.saturating_add(CONNECTIONS_RESERVE),
         unacknowledged_max: Some(config.server.idle_timeout),
+        metrics,
         connection: ConnectionLimits::from(&config.server),
     }
 }

@@ -12,6 +12,7 @@
 //! | [`store`] | rings that outlive the process, as records on disk |
 //! | [`upstream`] | connections to the upstream, pooled; one open stream |
 //! | [`message`] | rules for HTTP heads: hop-by-hop fields, forwarding headers, session keys, problems |
+//! | [`metrics`] | what is counted, and its text for Prometheus |
 //! | [`config`] | flags as typed, and what is made of them |
 //! | [`proto`] | the pure core: no I/O, no clock, no tasks |
 
@@ -20,6 +21,7 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod message;
+pub mod metrics;
 pub mod proto;
 pub mod server;
 pub mod session;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub use state::State;
 
+use crate::metrics::Format;
 use crate::shutdown::Shutdown;
 
 /// Connections at once.
@@ -88,6 +89,11 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/readyz" if state.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/readyz" => text(StatusCode::OK, "ready\n"),
+        "/metrics" => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::accepted_by(accept.unwrap_or_default());
+            with_type(StatusCode::OK, format.content_type(), state.metrics(format))
+        }
         "/api/state" => with_type(StatusCode::OK, "application/json", state.snapshot().to_string()),
         "/" => {
             let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", page::HTML);
@@ -95,7 +101,7 @@ fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
             response
         }
-        _ => text(StatusCode::NOT_FOUND, "There are /, /livez, /readyz and /api/state.\n"),
+        _ => text(StatusCode::NOT_FOUND, "There are /, /livez, /readyz, /metrics and /api/state.\n"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::proto::breaker::BreakerState;
+use crate::metrics::{Format, Metrics, Now};
 use crate::session::{Registry, Session, SessionState};
 use crate::shutdown::{Phase, Shutdown};
 use crate::upstream::health::Health;
@@ -18,18 +18,32 @@ const SESSIONS_SHOWN_MAX: usize = 1000;
 pub struct State {
     registry: Registry,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     shutdown: Shutdown,
 }
 
 impl State {
     /// Of a running program.
     #[must_use]
-    pub fn new(registry: Registry, health: Arc<Health>, shutdown: Shutdown) -> Self {
-        Self { registry, health, shutdown }
+    pub fn new(registry: Registry, health: Arc<Health>, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+        Self { registry, health, metrics, shutdown }
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.shutdown.phase() != Phase::Running
+    }
+
+    pub(super) fn metrics(&self, format: Format) -> String {
+        let registry = &self.registry;
+        let now = Now {
+            clients: registry.clients(),
+            sessions: registry.session_count(),
+            breaker: self.health.state(),
+            log_bytes: registry.log_bytes(),
+            memory_budget: registry.memory_budget(),
+            state_write_failures: registry.store_failures(),
+        };
+        self.metrics.to_text(format, &now)
     }
 
     pub(super) fn snapshot(&self) -> Value {
@@ -37,15 +51,10 @@ impl State {
         let count = sessions.len();
         sessions.sort_by_key(|session| std::cmp::Reverse(session.clients()));
         sessions.truncate(SESSIONS_SHOWN_MAX);
-        let breaker = match self.health.state() {
-            BreakerState::Closed => "closed",
-            BreakerState::Open { .. } => "open",
-            BreakerState::HalfOpen { .. } => "half-open",
-        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.is_draining(),
-            "breaker": breaker,
+            "breaker": self.health.state().as_str(),
             "clients": self.registry.clients(),
             "state_write_failures": self.registry.store_failures(),
             "log_bytes": self.registry.log_bytes(),

@@ -48,6 +48,18 @@ pub enum BreakerState {
     },
 }
 
+impl BreakerState {
+    /// A short name for metrics and operators.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half-open",
+        }
+    }
+}
+
 /// Counts failures of the upstream as a whole.
 #[derive(Debug)]
 pub struct Breaker {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::connection::{self, ClientService, ConnectionLimits};
 use super::io::Socket;
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 /// Clients that may wait in the kernel: enough for all to come back at once. The system's `somaxconn` caps it.
@@ -47,6 +48,8 @@ pub struct ServerLimits {
     /// A client that acknowledges nothing for so long is cut off by the kernel (`TCP_USER_TIMEOUT`, spec 7.5);
     /// `None`: the system's default.
     pub unacknowledged_max: Option<Duration>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The bounds of each connection.
     pub connection: ConnectionLimits,
 }
@@ -84,7 +87,10 @@ pub async fn serve<A: Accept, S: ClientService>(
             // Only an error when the semaphore was closed, and nobody does that.
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, peer) = listener.accept().await?;
-            Ok::<_, io::Error>((Socket { stream, _place: place }, peer))
+            Ok::<_, io::Error>((
+                Socket { stream, _place: place, _open: limits.metrics.connections.enter() },
+                peer,
+            ))
         };
         tokio::select! {
             biased;

@@ -20,10 +20,11 @@ use crate::message::negotiation;
 use crate::message::problem::Problem;
 use crate::message::query::{split_target, without_last_event_id};
 use crate::message::session_key::{KeyHasher, KeyRules, SessionKey};
+use crate::metrics::{Limit, Metrics};
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
-use crate::session::{Head, IfAbsent, JoinRequest, Joining, Reader, Refusal, Registry, Welcome};
+use crate::session::{Head, IfAbsent, JoinRequest, Joining, Parts, Reader, Refusal, Registry, Welcome};
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
 use crate::upstream::{RequestBody, UpstreamClient};
@@ -53,6 +54,7 @@ struct Shared {
     upstream: UpstreamClient,
     idle_timeout: Duration,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     tunnels: Tunnels,
 }
 
@@ -76,14 +78,8 @@ enum Joined {
 impl Gateway {
     /// Wires the parts.
     #[must_use]
-    pub fn new(
-        config: &Config,
-        hasher: KeyHasher,
-        key_rules: Arc<KeyRules>,
-        registry: Registry,
-        upstream: UpstreamClient,
-        health: Arc<Health>,
-    ) -> Self {
+    pub fn new(config: &Config, parts: Parts, registry: Registry) -> Self {
+        let Parts { hasher, key_rules, upstream, health, metrics } = parts;
         let sessions = &config.sessions;
         let shared = Shared {
             legacy: config.legacy.clone(),
@@ -99,6 +95,7 @@ impl Gateway {
             upstream,
             idle_timeout: config.server.idle_timeout,
             health,
+            metrics,
             tunnels: Tunnels::new(TUNNELS_MAX),
         };
         Self { shared: Arc::new(shared) }
@@ -310,6 +307,7 @@ impl Shared {
                 if let Some(guard) = guard {
                     response.extensions_mut().insert(guard);
                 }
+                self.metrics.forwarded_requests.add(response.status().into(), 1);
                 if !response.status().is_server_error() {
                     self.health.succeeded();
                 }
@@ -320,7 +318,9 @@ impl Shared {
                 if error.is_upstream_down() {
                     self.health.failed(tokio::time::Instant::now().into_std());
                 }
-                Err(error.problem())
+                let problem = error.problem();
+                self.metrics.forwarded_requests.add(problem.status().into(), 1);
+                Err(problem)
             }
         }
     }
@@ -334,7 +334,10 @@ impl Shared {
     ) -> Result<Response<Body>, Problem> {
         let response = self.exchange(head, body).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.tunnels.switch(response, wanted).map_err(|_| Problem::TooManyTunnels);
+            return self.tunnels.switch(response, wanted).map_err(|_| {
+                self.metrics.refused(Limit::Tunnels);
+                Problem::TooManyTunnels
+            });
         }
         Ok(forward::relay(response, heartbeat))
     }

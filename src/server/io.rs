@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::stream;
+use crate::metrics::Entered;
 use crate::session::{DismissReason, Dismissal};
 
 /// Bytes that a client may send while it is being sent an event stream: enough for a pipelined request or two.
@@ -201,6 +202,7 @@ impl WatchState {
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _open: Entered,
 }
 
 /// What hyper reads and writes (through `hyper_util::rt::TokioIo`), and what an upgrade hands over.

@@ -25,6 +25,11 @@ impl Budget {
         held.saturating_sub(self.bytes_max)
     }
 
+    /// The limit.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Bytes held now.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)

@@ -233,6 +233,7 @@ impl CatchingUp {
             Stage::Asking(_, permit) => Stage::Reading { body, _permit: permit },
             Stage::Waiting(_) | Stage::Reading { .. } => stage,
         };
+        session.metrics.catch_ups.add(1);
         tracing::debug!(session = session.name(), "a client catches up by a request of its own");
     }
 
@@ -284,6 +285,7 @@ impl CatchingUp {
         if self.stream.has_moved() {
             return Step::End;
         }
+        session.metrics.gaps.add(self.missing.reason, 1);
         let log = session.log.read();
         let joined = log.join_after_gap(&self.requested, self.missing);
         session.audience.moved(seat, joined.cursor.next());

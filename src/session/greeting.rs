@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::config::RouteSettings;
+use super::shared::Session;
 use crate::message::negotiation;
+use crate::metrics::Metrics;
 use crate::proto::decoder::{Decoder, Frame};
 use crate::proto::encoder;
 use crate::proto::event_id::EventIds;
@@ -36,6 +38,7 @@ pub(super) struct Greeting {
     event_bytes_max: usize,
     event_ids: EventIds,
     gap_event: Option<String>,
+    metrics: Arc<Metrics>,
 }
 
 enum State {
@@ -53,11 +56,8 @@ impl fmt::Debug for Greeting {
 impl Greeting {
     /// Asks when it is first polled.
     #[must_use]
-    pub(super) fn new(
-        client: UpstreamClient,
-        request: SubscriptionRequest,
-        settings: &RouteSettings,
-    ) -> Self {
+    pub(super) fn new(client: UpstreamClient, request: SubscriptionRequest, session: &Session) -> Self {
+        let settings = &session.settings;
         Self {
             state: State::Asking(Box::pin(request.send(client, None))),
             deadline: Box::pin(tokio::time::sleep(GREETING_TIMEOUT)),
@@ -66,6 +66,7 @@ impl Greeting {
             event_bytes_max: settings.event_bytes_max,
             event_ids: settings.event_ids,
             gap_event: settings.gap_event.clone(),
+            metrics: Arc::clone(&session.metrics),
         }
     }
 
@@ -132,6 +133,7 @@ impl Greeting {
     fn failed(&mut self, why: &str) -> Option<Bytes> {
         self.state = State::Done;
         tracing::info!(why, "a late client's greeting could not be fetched");
+        self.metrics.gaps.add(GapReason::GreetingFailed, 1);
         let gap = Gap { reason: GapReason::GreetingFailed, requested: None, oldest: None, missed: None };
         self.gap_event.as_ref().map(|name| gap.encode(name).payload())
     }

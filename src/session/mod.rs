@@ -28,5 +28,5 @@ pub use dismissal::{DismissReason, Dismissal};
 pub use head::Head;
 pub use joining::{Joining, Welcome};
 pub use reader::{Next, Reader};
-pub use registry::{IfAbsent, JoinRequest, Refusal, Registry};
+pub use registry::{IfAbsent, JoinRequest, Parts, Refusal, Registry};
 pub use shared::{Phase, Session, SessionState};

@@ -26,6 +26,7 @@ use super::shared::{ORDERS_MAX, Phase, Session};
 use super::task::{First, SessionTask};
 use crate::config::{RouteSettings, SessionsConfig};
 use crate::message::session_key::{KeyHasher, KeyRules, SessionKey, SharingAdvisor};
+use crate::metrics::{Limit, Metrics};
 use crate::proto::event_id::{Epoch, LastEventId};
 use crate::proto::log::{EndReason, Joined, LateJoin, Log, LogSettings, Missing};
 use crate::proto::random::Random;
@@ -59,11 +60,27 @@ pub(super) struct Inner {
     keeper: OnceLock<Arc<Keeper>>,
     pub(super) upstream: UpstreamClient,
     pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
     tasks: TaskTracker,
     /// Cancelled: the store is written for the last time elsewhere.
     keeping: CancellationToken,
     random: Mutex<Random>,
     started: Instant,
+}
+
+/// What sessions and forwarded requests have in common.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// For credentials in keys.
+    pub hasher: KeyHasher,
+    /// What tells sessions apart.
+    pub key_rules: Arc<KeyRules>,
+    /// The one upstream.
+    pub upstream: UpstreamClient,
+    /// Whether it is there.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A client that wants to read a session.
@@ -106,15 +123,8 @@ pub enum Refusal {
 impl Registry {
     /// No session yet. `seed` must be random where ids shall not repeat after a restart.
     #[must_use]
-    pub fn new(
-        config: &SessionsConfig,
-        clients_max: usize,
-        hasher: KeyHasher,
-        key_rules: Arc<KeyRules>,
-        upstream: UpstreamClient,
-        health: Arc<Health>,
-        seed: u64,
-    ) -> Self {
+    pub fn new(config: &SessionsConfig, clients_max: usize, parts: Parts, seed: u64) -> Self {
+        let Parts { hasher, key_rules, upstream, health, metrics } = parts;
         let inner = Inner {
             roster: Roster::new(SHARDS, config.sessions_max),
             clients: Clients::new(clients_max),
@@ -129,6 +139,7 @@ impl Registry {
             keeper: OnceLock::new(),
             upstream,
             health,
+            metrics,
             tasks: TaskTracker::new(),
             keeping: CancellationToken::new(),
             random: Mutex::new(Random::new(seed)),
@@ -143,7 +154,8 @@ impl Registry {
     /// [`Refusal`]: there is none, or a limit is reached.
     pub fn join(&self, request: &JoinRequest<'_>, if_absent: IfAbsent) -> Result<Joining, Refusal> {
         let inner = &self.inner;
-        let mut shard = inner.roster.lock(spread(request.key)).ok_or(Refusal::Draining)?;
+        let shard = inner.roster.lock(spread(request.key));
+        let mut shard = shard.ok_or_else(|| inner.refuse(Limit::Draining, Refusal::Draining))?;
         let is_for = |session: &Session| match session.variant.get() {
             // Its first answer will tell.
             None => true,
@@ -161,9 +173,10 @@ impl Registry {
         };
         let permit = inner.permit()?;
         if !shard.has_room() {
-            return Err(Refusal::TooManySessions);
+            return Err(inner.refuse(Limit::Sessions, Refusal::TooManySessions));
         }
         let (session, task, handed_over) = self.create(request, first);
+        inner.metrics.sessions_created.add(1);
         shard.add(&session);
         let reader = inner.sit(&shard, &session, request, true, permit);
         inner.tasks.spawn(task.run());
@@ -195,7 +208,13 @@ impl Registry {
             .and_then(|keeper| keeper.take(request.key.fingerprint(), &log_settings, epoch));
         let log = kept.unwrap_or_else(|| Log::new(log_settings, epoch, start));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let session = Arc::new(Session::new(request.key.clone(), Arc::clone(settings), log, orders));
+        let session = Arc::new(Session::new(
+            request.key.clone(),
+            Arc::clone(settings),
+            log,
+            orders,
+            Arc::clone(&self.inner.metrics),
+        ));
         let (hand_over, handed_over) = oneshot::channel();
         let task = SessionTask::new(
             Arc::clone(&session),
@@ -252,6 +271,18 @@ impl Registry {
     #[must_use]
     pub fn log_bytes(&self) -> usize {
         self.inner.budget.held()
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.inner.roster.len()
+    }
+
+    /// Bytes that all logs may hold: `--memory-budget`.
+    #[must_use]
+    pub fn memory_budget(&self) -> usize {
+        self.inner.budget.bytes_max()
     }
 
     /// Lets no new session be made, and says farewell to all clients over `window`: each is told a
@@ -330,7 +361,12 @@ impl Inner {
     }
 
     fn permit(&self) -> Result<ClientPermit, Refusal> {
-        self.clients.permit().ok_or(Refusal::TooManyClients)
+        self.clients.permit().ok_or_else(|| self.refuse(Limit::Clients, Refusal::TooManyClients))
+    }
+
+    fn refuse(&self, limit: Limit, refusal: Refusal) -> Refusal {
+        self.metrics.refused(limit);
+        refusal
     }
 
     /// Gives a client its place in a session that was found or added in this shard.
@@ -350,7 +386,7 @@ impl Inner {
                 let is_late = matches!(session.phase.get(), Phase::Open(_));
                 let greeting = (late_join == LateJoin::Fresh && is_late).then(|| {
                     let request = request.subscription.clone();
-                    Box::new(Greeting::new(self.upstream.clone(), request, &session.settings))
+                    Box::new(Greeting::new(self.upstream.clone(), request, session))
                 });
                 (log.join(late_join), greeting.map(Prelude::Greeting))
             }
@@ -365,6 +401,7 @@ impl Inner {
                 }
             },
         };
+        self.metrics.clients_joined.add(1);
         if shard.enter(session) == 0 {
             session.alone_since.store(0, Ordering::Relaxed);
         }
@@ -389,6 +426,7 @@ impl Inner {
             let prelude = Prelude::CatchingUp(Box::new(catching_up));
             return (log.join(LateJoin::Live), Some(prelude));
         }
+        self.metrics.gaps.add(missing.reason, 1);
         tracing::debug!(
             session = session.name(),
             reason = missing.reason.as_str(),

@@ -62,6 +62,11 @@ impl<M: Member> Roster<M> {
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Everyone, in no order.
     pub(super) fn all(&self) -> Vec<Arc<M>> {
         self.shards

@@ -13,6 +13,7 @@ use super::keeping::Kept;
 use super::watched::Watched;
 use crate::config::RouteSettings;
 use crate::message::session_key::{SessionKey, VaryRule};
+use crate::metrics::Metrics;
 use crate::proto::log::{EndReason, Log};
 
 /// Orders waiting for a session's task; more are refused, since each alone decides.
@@ -91,6 +92,7 @@ pub struct Session {
     /// Bytes of the log that the budget knows of.
     pub(super) accounted: AtomicUsize,
     retry: AtomicU64,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) kept: Kept,
 }
 
@@ -100,6 +102,7 @@ impl Session {
         settings: Arc<RouteSettings>,
         log: Log,
         orders: mpsc::Sender<Order>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let kept = if log.is_restored() { Kept::written_to(log.head()) } else { Kept::default() };
         let client_retry = settings.client_retry;
@@ -117,6 +120,7 @@ impl Session {
             alone_since: AtomicU64::new(0),
             accounted: AtomicUsize::new(0),
             retry: AtomicU64::new(NO_RETRY),
+            metrics,
             kept,
         };
         if let Some(retry) = client_retry {

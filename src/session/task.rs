@@ -20,15 +20,16 @@ use super::registry::Inner;
 use super::shared::{Order, Phase, Session, SessionState, Variant};
 use crate::message::session_key::VaryRule;
 use crate::message::{hop_by_hop, negotiation};
+use crate::metrics::{Attempt, Entered};
 use crate::proto::breaker::Admission;
 use crate::proto::encoder;
 use crate::proto::event_id::Epoch;
-use crate::proto::log::{EndReason, Position};
+use crate::proto::log::{EndReason, GapReason, Position};
 use crate::proto::random::Random;
 use crate::proto::recorder::{Recorder, RecorderSettings};
 use crate::proto::session::{Answer, Effect, Input, Report, SessionMachine, SessionSettings};
-use crate::upstream::UpstreamError;
 use crate::upstream::subscription::SubscriptionRequest;
+use crate::upstream::{Fault, UpstreamError};
 
 /// How the session's first stream comes about.
 pub(super) enum First {
@@ -44,7 +45,10 @@ enum Wire {
     Attempt(Pin<Box<dyn Future<Output = Result<Response<Incoming>, UpstreamError>> + Send>>),
     /// Answered, but not yet judged.
     Answer(Box<Response<Incoming>>),
-    Stream(Incoming),
+    Stream {
+        body: Incoming,
+        _open: Entered,
+    },
 }
 
 enum Heard {
@@ -192,9 +196,7 @@ impl SessionTask {
         match effect {
             Effect::Connect => self.connect(),
             Effect::Disconnect => {
-                if let Wire::Attempt(_) = self.wire {
-                    self.registry.health.abandoned(now());
-                }
+                self.abandon_attempt();
                 self.wire = Wire::Idle;
             }
             Effect::Open => self.open().await,
@@ -264,6 +266,7 @@ impl SessionTask {
                     self.registry.health.succeeded();
                     self.news.mark_unchanged();
                 }
+                self.registry.metrics.upstream_attempts.add(outcome(&answer), 1);
                 tracing::debug!(
                     session = self.session.name(),
                     status = answer.status,
@@ -274,6 +277,7 @@ impl SessionTask {
             }
             Err(error) => {
                 tracing::info!(session = self.session.name(), %error, "the upstream gave no answer");
+                self.registry.metrics.upstream_attempts.add(failure(error.fault()), 1);
                 if error.is_upstream_down() {
                     self.registry.health.failed(now());
                 } else {
@@ -285,11 +289,18 @@ impl SessionTask {
         }
     }
 
+    fn abandon_attempt(&self) {
+        if let Wire::Attempt(_) = self.wire {
+            self.registry.metrics.upstream_attempts.add(Attempt::Abandoned, 1);
+            self.registry.health.abandoned(now());
+        }
+    }
+
     /// The answer is the session's stream.
     async fn open(&mut self) {
         let Wire::Answer(response) = std::mem::replace(&mut self.wire, Wire::Idle) else { return };
         let (mut parts, body) = response.into_parts();
-        self.wire = Wire::Stream(body);
+        self.wire = Wire::Stream { body, _open: self.registry.metrics.upstream_subscriptions.enter() };
         self.connections += 1;
         let is_first = self.connections == 1;
         let epoch = self.next_epoch();
@@ -298,6 +309,9 @@ impl SessionTask {
             let is_a_beginning = is_first && !log.is_restored();
             self.recorder.begin(is_a_beginning, epoch, now(), &mut log)
         };
+        if was_interrupted {
+            self.registry.metrics.gaps.add(GapReason::UpstreamInterrupted, 1);
+        }
         if is_first {
             if let Err(error) = hop_by_hop::strip(&mut parts.headers) {
                 tracing::warn!(session = self.session.name(), %error, "odd Connection header of the upstream");
@@ -348,6 +362,15 @@ impl SessionTask {
                 events = recorded.repeated,
                 "dropped repeated events"
             );
+        }
+        let metrics = &self.registry.metrics;
+        metrics.events_received.add(recorded.events);
+        if recorded.passing + recorded.repeated + recorded.skipped > 0 || recorded.was_reset {
+            metrics.events_passing.add(recorded.passing);
+            metrics.events_repeated.add(recorded.repeated);
+            metrics.events_skipped.add(recorded.skipped);
+            metrics.gaps.add(GapReason::EventTooLarge, recorded.skipped);
+            metrics.gaps.add(GapReason::UpstreamReset, u64::from(recorded.was_reset));
         }
         let has_event = recorded.events + recorded.passing + recorded.repeated > 0;
         self.inputs.push_back(Input::Received { has_event });
@@ -467,14 +490,36 @@ impl SessionTask {
 impl Drop for SessionTask {
     /// However the task ends, even by a panic, nobody is left waiting for it.
     fn drop(&mut self) {
-        if let Wire::Attempt(_) = self.wire {
-            self.registry.health.abandoned(now());
-        }
+        self.abandon_attempt();
         self.registry.remove(&self.session);
         self.close(EndReason::Closed);
         self.registry.release(&self.session);
-        let reason = self.session.log.read().ended().map_or("", EndReason::as_str);
-        tracing::info!(session = self.session.name(), reason, "session ended");
+        // `close` said why, unless an earlier reason stayed.
+        let reason = self.session.log.read().ended().unwrap_or(EndReason::Closed);
+        self.registry.metrics.sessions_ended.add(reason, 1);
+        tracing::info!(session = self.session.name(), reason = reason.as_str(), "session ended");
+    }
+}
+
+fn outcome(answer: &Answer) -> Attempt {
+    if answer.is_event_stream {
+        Attempt::Stream
+    } else if answer.is_upstream_down() {
+        Attempt::Unavailable
+    } else {
+        Attempt::OtherAnswer
+    }
+}
+
+fn failure(fault: Fault) -> Attempt {
+    match fault {
+        Fault::Dns | Fault::Refused | Fault::Unreachable | Fault::ConnectTimeout => Attempt::Unreachable,
+        Fault::TlsCertificate | Fault::TlsProtocol => Attempt::Tls,
+        Fault::Reset | Fault::Closed => Attempt::Broken,
+        Fault::ResponseTimeout => Attempt::TimedOut,
+        Fault::Protocol | Fault::HeadTooLarge => Attempt::Protocol,
+        // Its request has no body that could fail, and its head was a client's: it was not sent.
+        Fault::ClientGone | Fault::ClientStalled | Fault::BadRequest => Attempt::Abandoned,
     }
 }
 
@@ -482,7 +527,7 @@ async fn hear(wire: &mut Wire) -> Heard {
     match wire {
         Wire::Idle | Wire::Answer(_) => std::future::pending().await,
         Wire::Attempt(attempt) => Heard::Answered(attempt.await),
-        Wire::Stream(body) => loop {
+        Wire::Stream { body, .. } => loop {
             match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
                 Some(Ok(frame)) => {
                     // Trailers mean nothing to an event stream.

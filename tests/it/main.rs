@@ -14,6 +14,7 @@
 //! | `command_line` | exit codes, the health check, the demo |
 //! | `reaping` | clients that take nothing, half-sent requests, idle connections |
 //! | `state` | rings kept over restarts and crashes |
+//! | `metrics` | what is counted |
 //! | `stopping` | draining |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
@@ -26,6 +27,7 @@ mod forwarding;
 mod keys;
 mod late_join;
 mod legacy;
+mod metrics;
 mod reaping;
 mod replay;
 mod state;

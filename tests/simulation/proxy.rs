@@ -13,12 +13,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ssecar::config::{Command, Config};
-use ssecar::message::session_key::{KeyHasher, KeyRules};
+use ssecar::message::session_key::KeyHasher;
 use ssecar::server::connection::Connection;
 use ssecar::server::gateway::Gateway;
 use ssecar::server::io::ClientWatch;
-use ssecar::session::Registry;
-use ssecar::upstream::health::Health;
+use ssecar::session::{Parts, Registry};
 use ssecar::upstream::{Dial, Duplex, UpstreamClient};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::Sim;
@@ -64,20 +63,17 @@ async fn run(world: Arc<World>) -> turmoil::Result {
         })
     });
     let upstream = UpstreamClient::dialling(&config.upstream, dial).unwrap();
-    let hasher = KeyHasher::new([7; 16]);
-    let (rules, health) = (Arc::new(KeyRules::default()), Arc::new(Health::default()));
-    let registry = Registry::new(
-        &config.sessions,
-        config.server.clients_max,
-        hasher.clone(),
-        Arc::clone(&rules),
-        upstream.clone(),
-        Arc::clone(&health),
-        // Another process, other epochs.
-        start,
-    );
+    let parts = Parts {
+        hasher: KeyHasher::new([7; 16]),
+        key_rules: Arc::default(),
+        upstream,
+        health: Arc::default(),
+        metrics: Arc::default(),
+    };
+    // Another process, other epochs.
+    let registry = Registry::new(&config.sessions, config.server.clients_max, parts.clone(), start);
     *world.registry.lock().unwrap() = Some(registry.clone());
-    let gateway = Gateway::new(&config, hasher, rules, registry, upstream, health);
+    let gateway = Gateway::new(&config, parts, registry);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
         let (stream, peer) = listener.accept().await?;

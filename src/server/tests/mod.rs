@@ -105,6 +105,7 @@ fn limits() -> ServerLimits {
     ServerLimits {
         connections_max: 100,
         unacknowledged_max: Some(PATIENCE),
+        metrics: Arc::default(),
         connection: ConnectionLimits {
             head_bytes_max: 8 * 1024,
             header_count_max: 20,

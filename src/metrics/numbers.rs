@@ -1,0 +1,158 @@
+//! Numbers that many threads change at once.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::labels::Label;
+
+/// Only grows. On a cache line of its own, since those that are counted together are not counted by
+/// the same threads.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// All so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many there are now of something that enters and leaves.
+#[derive(Debug, Default)]
+pub struct Gauge(Arc<AtomicUsize>);
+
+/// One that is there; it leaves when dropped.
+#[derive(Debug)]
+pub struct Entered(Arc<AtomicUsize>);
+
+impl Gauge {
+    /// One more, for as long as the guard lives.
+    #[must_use]
+    pub fn enter(&self) -> Entered {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(Arc::clone(&self.0))
+    }
+
+    /// How many now.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct Family<L> {
+    counters: Box<[Counter]>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label> Default for Family<L> {
+    fn default() -> Self {
+        Self { counters: L::ALL.iter().map(|_| Counter::default()).collect(), label: PhantomData }
+    }
+}
+
+impl<L: Label> Family<L> {
+    /// So many more of this value.
+    pub fn add(&self, label: L, count: u64) {
+        // A value that is not listed is a mistake in the list, which a test of the labels would show.
+        if let Some(index) = L::ALL.iter().position(|known| known.as_str() == label.as_str()) {
+            self.counters[index].add(count);
+        }
+    }
+
+    /// Each value and its count.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        L::ALL.iter().zip(&self.counters).map(|(label, counter)| (label.as_str(), counter.get()))
+    }
+
+    /// Of all values.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counters.iter().map(Counter::get).sum()
+    }
+}
+
+/// How long something took, in classes.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [Duration],
+    /// One for each bound, and one for what is longer than all.
+    counts: Box<[Counter]>,
+    sum_nanos: Counter,
+}
+
+impl Histogram {
+    /// `bounds` ascend, and belong to the class that they end.
+    #[must_use]
+    pub fn new(bounds: &'static [Duration]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| Counter::default()).collect();
+        Self { bounds, counts, sum_nanos: Counter::default() }
+    }
+
+    /// It took so long once.
+    pub fn observe(&self, took: Duration) {
+        let class = self.bounds.partition_point(|bound| *bound < took);
+        self.counts[class].add(1);
+        self.sum_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Each bound with how many took at most so long, then all.
+    pub(super) fn cumulative(&self) -> (Vec<(Duration, u64)>, u64) {
+        let mut total = 0;
+        let classes = self.bounds.iter().zip(&self.counts).map(|(bound, count)| {
+            total += count.get();
+            (*bound, total)
+        });
+        let classes = classes.collect();
+        (classes, total + self.counts[self.bounds.len()].get())
+    }
+
+    /// All together.
+    pub(super) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_the_class_that_it_ends() {
+        const BOUNDS: &[Duration] = &[Duration::from_millis(1), Duration::from_millis(10)];
+        let histogram = Histogram::new(BOUNDS);
+        for micros in [1_000, 1_001, 10_000, 10_001] {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        assert_eq!(histogram.cumulative(), (vec![(BOUNDS[0], 1), (BOUNDS[1], 3)], 4));
+        assert_eq!(histogram.sum(), Duration::from_micros(22_002));
+    }
+
+    #[test]
+    fn a_gauge_counts_those_who_are_there() {
+        let gauge = Gauge::default();
+        let (first, second) = (gauge.enter(), gauge.enter());
+        assert_eq!(gauge.get(), 2);
+        drop(first);
+        assert_eq!(gauge.get(), 1);
+        drop(second);
+        assert_eq!(gauge.get(), 0);
+    }
+}

@@ -17,9 +17,10 @@ use crate::metrics::Metrics;
 use crate::server::accept::{self, ServerLimits};
 use crate::server::connection::ConnectionLimits;
 use crate::server::gateway::Gateway;
-use crate::session::{Parts, Registry};
+use crate::session::{ClientLimits, Parts, Registry};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::store::{Opened, Store, StoreError};
+use crate::upstream::authorization::{NoAuthorization, OwnAuthorization};
 use crate::upstream::health::Health;
 use crate::upstream::{SetupError, UpstreamClient};
 
@@ -39,6 +40,8 @@ pub enum StartError {
     },
     /// The system gives no random numbers.
     Random(getrandom::Error),
+    /// ssecar's own credential can't be used.
+    Authorization(NoAuthorization),
     /// The rings of the last process can't be kept.
     State {
         /// What `--state-dir` named.
@@ -53,6 +56,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Upstream(error) => write!(f, "{error}"),
             Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
+            Self::Authorization(error) => write!(f, "{error}"),
             Self::Random(error) => write!(f, "no random numbers: {error}"),
             Self::State { dir, error } => write!(f, "--state-dir '{}': {error}", dir.display()),
         }
@@ -83,6 +87,8 @@ impl App {
     /// [`StartError`].
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let upstream = UpstreamClient::new(&config.upstream).map_err(StartError::Upstream)?;
+        let authorization = config.upstream.authorization_file.as_deref().map(OwnAuthorization::open);
+        let authorization = authorization.transpose().map_err(StartError::Authorization)?.map(Arc::new);
         let listen = |flag, address: SocketAddr| {
             accept::listen(address).map_err(|error| StartError::Bind { flag, address, error })
         };
@@ -104,9 +110,11 @@ impl App {
         };
         let (health, metrics) = (Arc::clone(&parts.health), Arc::clone(&parts.metrics));
         let (trigger, shutdown) = Shutdown::new();
-        let registry = Registry::new(&config.sessions, config.server.clients_max, parts.clone(), seed);
+        let limits =
+            ClientLimits { all: config.server.clients_max, per_ip: config.server.clients_per_ip_max };
+        let registry = Registry::new(&config.sessions, limits, parts.clone(), seed);
         let rings = opened.map(|opened| (opened, longest_linger(&config)));
-        let gateway = Gateway::new(&config, parts, registry.clone());
+        let gateway = Gateway::new(&config, parts, registry.clone(), authorization);
         Ok(Self { config, clients, admin, registry, rings, health, metrics, gateway, trigger, shutdown })
     }
 

@@ -13,14 +13,14 @@ use http::header::{AUTHORIZATION, COOKIE};
 use super::flags::{
     AdminFlags, AdminListen, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags, HealthcheckFlags,
     HostHeaderChoice, LateJoinChoice, LegacyFlags, LegacyModeChoice, LimitFlags, ListenFlags, LogFlags,
-    LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, StreamFlags, SubCommand, Switch,
-    UpstreamFlags,
+    LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, ShareChoice, StreamFlags, SubCommand,
+    Switch, UpstreamFlags,
 };
 use super::units::show;
 use super::{
     AdminConfig, ClientCertificate, Config, EventIds, HostHeader, LateJoin, LegacyConfig, LegacyMode,
-    LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerConfig, SessionsConfig, Transport,
-    UpstreamConfig,
+    LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerConfig, SessionsConfig, Share,
+    Transport, UpstreamConfig,
 };
 use crate::proto::backoff::BackoffLimits;
 use crate::proto::end_event::EndEvent;
@@ -126,6 +126,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     let ListenFlags { listen, trusted_proxy, drain } = listen;
     let LimitFlags {
         max_clients,
+        max_clients_per_ip,
         max_sessions,
         memory_budget,
         catch_up_max,
@@ -168,12 +169,22 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         let (idle, heartbeat) = (show(idle_timeout), show(heartbeat));
         return Err(wrong(format!("--idle-timeout ({idle}) must exceed --heartbeat ({heartbeat})")));
     }
+    let is_shared = |settings: &Arc<RouteSettings>| settings.share != Share::SameCredentials;
+    if upstream.upstream_authorization_file.is_some()
+        && !routes.routes.iter().map(|(_, settings)| settings).chain([&routes.defaults]).any(is_shared)
+    {
+        return Err(wrong(
+            "--upstream-authorization-file needs --share authorized or public, be it for one route: \
+             else each session's own clients are its credentials",
+        ));
+    }
     Ok(Config {
         upstream: check_upstream(upstream)?,
         server: ServerConfig {
             listen,
             trusted_proxies: trusted_proxy,
             clients_max: max_clients,
+            clients_per_ip_max: (max_clients_per_ip > 0).then_some(max_clients_per_ip),
             head_bytes_max: max_head_size,
             header_count_max: max_headers,
             head_timeout,
@@ -210,6 +221,7 @@ fn check_upstream(flags: UpstreamFlags) -> Result<UpstreamConfig, ConfigError> {
         upstream_ca,
         upstream_client_cert,
         upstream_client_key,
+        upstream_authorization_file,
         upstream_host_header,
         upstream_connect_timeout,
         upstream_response_timeout,
@@ -232,6 +244,7 @@ fn check_upstream(flags: UpstreamFlags) -> Result<UpstreamConfig, ConfigError> {
         target,
         ca_file: upstream_ca,
         client_certificate,
+        authorization_file: upstream_authorization_file,
         host_header: match upstream_host_header {
             HostHeaderChoice::Client => HostHeader::Client,
             HostHeaderChoice::Upstream => HostHeader::Upstream,
@@ -282,6 +295,7 @@ fn check_route(text: &str, args: &[OsString]) -> Result<(PathPattern, Arc<RouteS
 
 fn check_streams(flags: StreamFlags) -> Result<RouteSettings, ConfigError> {
     let StreamFlags {
+        share,
         late_join,
         opening_pause,
         linger,
@@ -322,6 +336,11 @@ fn check_streams(flags: StreamFlags) -> Result<RouteSettings, ConfigError> {
         )));
     }
     Ok(RouteSettings {
+        share: match share {
+            ShareChoice::SameCredentials => Share::SameCredentials,
+            ShareChoice::Authorized => Share::Authorized,
+            ShareChoice::Public => Share::Public,
+        },
         late_join: match late_join {
             LateJoinChoice::Live => LateJoin::Live,
             LateJoinChoice::Ring => LateJoin::Ring,

@@ -102,6 +102,9 @@ pub(super) struct UpstreamFlags {
     /// The private key of --upstream-client-cert (PEM)
     #[arg(long, env = "SSECAR_UPSTREAM_CLIENT_KEY", value_name = "FILE")]
     pub upstream_client_key: Option<PathBuf>,
+    /// Subscribe with the Authorization that this file holds, where --share is authorized or public (read anew each time)
+    #[arg(long, env = "SSECAR_UPSTREAM_AUTHORIZATION_FILE", value_name = "FILE")]
+    pub upstream_authorization_file: Option<PathBuf>,
     /// Which Host the service sees: the client's own, or that of --upstream
     #[arg(long, env = "SSECAR_UPSTREAM_HOST_HEADER", value_name = "WHOSE", default_value = "client")]
     pub upstream_host_header: HostHeaderChoice,
@@ -182,6 +185,15 @@ pub(super) struct SessionFlags {
 /// What may also be set for some paths by `--route`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct StreamFlags {
+    /// Who shares a session: clients with the same credentials, all whom the service lets in (each is checked), or everyone
+    #[arg(
+        long,
+        env = "SSECAR_SHARE",
+        value_name = "WHO",
+        default_value = "same-credentials",
+        help_heading = "Joining"
+    )]
+    pub share: ShareChoice,
     /// What a client without Last-Event-ID gets first: nothing, the ring, the service's opening, or a greeting of its own
     #[arg(
         long,
@@ -308,6 +320,9 @@ pub(super) struct LimitFlags {
     /// Clients that read event streams at once
     #[arg(long, env = "SSECAR_MAX_CLIENTS", value_name = "NUMBER", default_value_t = 10_000)]
     pub max_clients: usize,
+    /// Clients of one address at once; IPv6 counts by /64 (0: no such limit)
+    #[arg(long, env = "SSECAR_MAX_CLIENTS_PER_IP", value_name = "NUMBER", default_value_t = 0)]
+    pub max_clients_per_ip: usize,
     /// Sessions at once
     #[arg(long, env = "SSECAR_MAX_SESSIONS", value_name = "NUMBER", default_value_t = 10_000)]
     pub max_sessions: usize,
@@ -368,6 +383,13 @@ pub(super) enum LegacyModeChoice {
     Rewrite,
     Redirect,
     Gone,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ShareChoice {
+    SameCredentials,
+    Authorized,
+    Public,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

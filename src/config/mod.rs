@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use crate::proto::route::{LegacyRoutes, PathPattern};
 pub use check::{Command, ConfigError, definition};
 pub use flags::{DemoFlags, DemoSourceFlags, HealthcheckFlags};
-pub use routes::{EventIds, LateJoin, OnUpstreamDown, RouteSettings, RouteTable};
+pub use routes::{EventIds, LateJoin, OnUpstreamDown, RouteSettings, RouteTable, Share};
 
 /// Everything that was configured, checked as a whole.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct UpstreamConfig {
     pub ca_file: Option<PathBuf>,
     /// What ssecar shows to an upstream that asks who it is.
     pub client_certificate: Option<ClientCertificate>,
+    /// A file with the `Authorization` to subscribe with, where clients with different credentials share.
+    pub authorization_file: Option<PathBuf>,
     /// Whether requests carry the client's `Host` or the upstream's own name.
     pub host_header: HostHeader,
     /// The longest wait for a TCP, TLS or unix-socket connection.
@@ -123,6 +125,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The most clients that read event streams at once.
     pub clients_max: usize,
+    /// The most of them with one address; `None`: no such limit.
+    pub clients_per_ip_max: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes_max: usize,
     /// The most header fields in a request.

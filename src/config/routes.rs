@@ -33,6 +33,8 @@ impl RouteTable {
 /// Everything about a session's stream that can be set for one path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
+    /// Who shares a session (spec 4.3).
+    pub share: Share,
     /// What a client without `Last-Event-ID` gets first (spec 4.8).
     pub late_join: LateJoin,
     /// The first silence of this length ends the upstream's opening.
@@ -77,6 +79,17 @@ pub struct RouteSettings {
     pub on_upstream_down: OnUpstreamDown,
     /// The silence after which a subscription counts as dead (spec 8.8).
     pub upstream_idle_timeout: Option<Duration>,
+}
+
+/// Who shares a session (spec 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Clients that the upstream could not tell apart, their credentials among the rest.
+    SameCredentials,
+    /// All whom the upstream lets in: each client's own request is sent to it first.
+    Authorized,
+    /// Everyone: the stream is the same for all.
+    Public,
 }
 
 /// What becomes of a client that comes while the upstream is down (spec 8.6).

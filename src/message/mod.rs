@@ -3,9 +3,11 @@
 //! Knows no socket, no session and no body.
 
 pub mod forwarding;
+pub mod framing;
 pub mod hop_by_hop;
 mod list;
 pub mod negotiation;
 pub mod problem;
 pub mod query;
+pub mod raw_head;
 pub mod session_key;

@@ -43,6 +43,8 @@ pub enum Problem {
     },
     /// `--max-clients` is reached.
     TooManyClients,
+    /// `--max-clients-per-ip` is reached.
+    TooManyClientsOfIp,
     /// `--max-sessions` is reached.
     TooManySessions,
     /// The limit of upgraded connections is reached.
@@ -74,6 +76,7 @@ impl Problem {
             | Self::TooManySessions
             | Self::TooManyTunnels
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyClientsOfIp => StatusCode::TOO_MANY_REQUESTS,
             Self::SessionEnded => StatusCode::BAD_GATEWAY,
         }
     }
@@ -90,6 +93,7 @@ impl Problem {
             Self::Upstream { .. } => "upstream-unreachable",
             Self::UpstreamDown { .. } => "upstream-down",
             Self::TooManyClients => "too-many-clients",
+            Self::TooManyClientsOfIp => "too-many-clients-of-one-address",
             Self::TooManySessions => "too-many-sessions",
             Self::TooManyTunnels => "too-many-tunnels",
             Self::Draining => "draining",
@@ -105,6 +109,7 @@ impl Problem {
             Self::LegacyGone { successor } => format!("This route is gone; it is served as {successor}."),
             Self::UpstreamDown { .. } => "The upstream is down; it is being tried again.".into(),
             Self::TooManyClients => "The limit of --max-clients is reached.".into(),
+            Self::TooManyClientsOfIp => "The limit of --max-clients-per-ip is reached.".into(),
             Self::TooManySessions => "The limit of --max-sessions is reached.".into(),
             Self::TooManyTunnels => "The limit of upgraded connections is reached.".into(),
             Self::Draining => "This instance is stopping.".into(),
@@ -119,7 +124,10 @@ impl Problem {
             Self::ConnectNotAllowed | Self::LegacyGone { .. } => "http_request_denied",
             Self::Upstream { token, .. } => token,
             Self::UpstreamDown { .. } => "destination_unavailable",
-            Self::TooManyClients | Self::TooManySessions | Self::TooManyTunnels => "connection_limit_reached",
+            Self::TooManyClients
+            | Self::TooManyClientsOfIp
+            | Self::TooManySessions
+            | Self::TooManyTunnels => "connection_limit_reached",
             Self::Draining => "proxy_internal_response",
             Self::SessionEnded => "http_response_incomplete",
         }
@@ -128,7 +136,10 @@ impl Problem {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::UpstreamDown { retry_after } => Some(*retry_after),
-            Self::TooManyClients | Self::TooManySessions | Self::TooManyTunnels => Some(LIMIT_RETRY_AFTER),
+            Self::TooManyClients
+            | Self::TooManyClientsOfIp
+            | Self::TooManySessions
+            | Self::TooManyTunnels => Some(LIMIT_RETRY_AFTER),
             Self::Draining => Some(DRAINING_RETRY_AFTER),
             Self::BadRequest { .. }
             | Self::RequestStalled
@@ -196,6 +207,7 @@ mod tests {
             },
             Problem::UpstreamDown { retry_after: Duration::from_millis(1_200) },
             Problem::TooManyClients,
+            Problem::TooManyClientsOfIp,
             Problem::TooManySessions,
             Problem::TooManyTunnels,
             Problem::Draining,
@@ -222,7 +234,10 @@ mod tests {
     fn whoever_may_come_again_is_told_when() {
         let response = Problem::UpstreamDown { retry_after: Duration::from_millis(1_200) }.response();
         assert_eq!(response.headers()["retry-after"], "2");
-        for problem in all().iter().filter(|problem| problem.status() == StatusCode::SERVICE_UNAVAILABLE) {
+        let may_come_again = |problem: &&Problem| {
+            [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&problem.status())
+        };
+        for problem in all().iter().filter(may_come_again) {
             assert!(problem.response().headers().contains_key("retry-after"), "{problem:?}");
         }
     }

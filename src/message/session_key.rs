@@ -22,6 +22,7 @@ pub use hasher::KeyHasher;
 pub use vary::VaryRule;
 
 use super::query::{decoded, is_last_event_id, name_and_value, split_target};
+use crate::config::Share;
 use hasher::Domain;
 
 /// The longest [`SessionKey::display`], in bytes; more is cut off.
@@ -88,16 +89,31 @@ impl KeyRules {
     /// The head should be as the upstream will get it, or at least without the hop-by-hop fields that
     /// `Connection` names and without the forwarding headers of strangers: else these count, and
     /// requests share less than they could.
+    ///
+    /// Where credentials are shared across (spec 4.3), they don't count: neither those headers nor
+    /// those parameters that were named.
     #[must_use]
-    pub fn session_key(&self, hasher: &KeyHasher, path_and_query: &str, headers: &HeaderMap) -> SessionKey {
+    pub fn session_key(
+        &self,
+        hasher: &KeyHasher,
+        path_and_query: &str,
+        headers: &HeaderMap,
+        share: Share,
+    ) -> SessionKey {
         let (path, query) = split_target(path_and_query);
+        let keeps_credentials = share == Share::SameCredentials;
         let mut digest = hasher.digest(Domain::Session);
         digest.field(path.as_bytes());
         for parameter in significant_parameters(query) {
-            digest.field(parameter.as_bytes());
+            if keeps_credentials || !self.is_credential_parameter(parameter) {
+                digest.field(parameter.as_bytes());
+            }
         }
         digest.end_of_list();
-        for (name, value, _role) in self.significant_headers(headers) {
+        for (name, value, role) in self.significant_headers(headers) {
+            if role == Role::Credential && !keeps_credentials {
+                continue;
+            }
             digest.field(name.as_str().as_bytes());
             digest.field(value.as_bytes());
         }
@@ -169,8 +185,24 @@ impl KeyRules {
         }
     }
 
-    fn is_credential(&self, name: &HeaderName) -> bool {
+    /// A request target without the parameters that hold credentials.
+    #[must_use]
+    pub fn without_credentials(&self, path_and_query: &str) -> String {
+        let (path, query) = split_target(path_and_query);
+        let kept = query.into_iter().flat_map(|query| query.split('&'));
+        let kept: Vec<&str> = kept.filter(|parameter| !self.is_credential_parameter(parameter)).collect();
+        if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+    }
+
+    /// Whether a header holds a credential.
+    #[must_use]
+    pub fn is_credential(&self, name: &HeaderName) -> bool {
         *name == AUTHORIZATION || *name == COOKIE || self.credential_headers.contains(name)
+    }
+
+    fn is_credential_parameter(&self, parameter: &str) -> bool {
+        let name = decoded(name_and_value(parameter).0);
+        self.credential_query.iter().any(|named| name.eq_ignore_ascii_case(named.as_bytes()))
     }
 
     fn is_secret_parameter(&self, name: &[u8]) -> bool {

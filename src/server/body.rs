@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::delivery::Delivery;
 use super::events::Events;
+use super::held::Held;
 use crate::upstream::AnswerGuard;
 
 /// Why a body broke off.
@@ -28,6 +29,8 @@ pub enum Body {
     ForwardedEvents(ForwardedEvents, Option<AnswerGuard>),
     /// A session's events.
     Session(Box<Delivery>),
+    /// The same, once the upstream has let the client in.
+    Held(Box<Held>),
 }
 
 /// An event stream that is forwarded byte for byte, with heartbeats where they change nothing.
@@ -57,6 +60,7 @@ impl http_body::Body for Body {
             Self::Forwarded(incoming, _) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
             Self::ForwardedEvents(events, _) => events.0.poll_frame(cx),
             Self::Session(delivery) => delivery.poll_frame(cx),
+            Self::Held(held) => held.poll_frame(cx),
         }
     }
 
@@ -65,7 +69,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Forwarded(incoming, _) => incoming.is_end_stream(),
-            Self::ForwardedEvents(..) | Self::Session(_) => false,
+            Self::ForwardedEvents(..) | Self::Session(_) | Self::Held(_) => false,
         }
     }
 
@@ -74,7 +78,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Forwarded(incoming, _) => incoming.size_hint(),
-            Self::ForwardedEvents(..) | Self::Session(_) => SizeHint::default(),
+            Self::ForwardedEvents(..) | Self::Session(_) | Self::Held(_) => SizeHint::default(),
         }
     }
 }

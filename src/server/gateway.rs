@@ -1,33 +1,36 @@
 //! What becomes of one request: it joins a session, is forwarded, or is answered here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
+use super::authorized;
 use super::body::Body;
 use super::connection::Connection;
 use super::delivery::Delivery;
 use super::forward::{self, Arrival};
 use super::legacy::{self, Route};
 use super::upgrade::{Tunnels, Wanted};
-use crate::config::{Config, LegacyConfig, OnUpstreamDown, RouteSettings, RouteTable};
+use crate::config::{Config, LegacyConfig, OnUpstreamDown, RouteSettings, RouteTable, Share};
 use crate::message::forwarding::Forwarding;
-use crate::message::negotiation;
+use crate::message::negotiation::{self, LAST_EVENT_ID};
 use crate::message::problem::Problem;
 use crate::message::query::{split_target, without_last_event_id};
-use crate::message::session_key::{KeyHasher, KeyRules, SessionKey};
-use crate::metrics::{Limit, Metrics};
+use crate::message::session_key::SessionKey;
+use crate::metrics::Limit;
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
 use crate::session::{Head, IfAbsent, JoinRequest, Joining, Parts, Reader, Refusal, Registry, Welcome};
-use crate::upstream::health::Health;
+use crate::upstream::RequestBody;
+use crate::upstream::authorization::OwnAuthorization;
 use crate::upstream::subscription::SubscriptionRequest;
-use crate::upstream::{RequestBody, UpstreamClient};
 
 /// The most upgraded connections at once.
 const TUNNELS_MAX: usize = 10_000;
@@ -43,29 +46,64 @@ pub struct Gateway {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     legacy: LegacyConfig,
     routes: RouteTable,
     sse_paths: Vec<PathPattern>,
     forward_rules: forward::Rules,
-    key_rules: Arc<KeyRules>,
-    hasher: KeyHasher,
-    registry: Registry,
-    upstream: UpstreamClient,
+    pub(super) parts: Parts,
+    pub(super) registry: Registry,
+    /// What sessions subscribe with, where clients with different credentials share.
+    authorization: Option<Arc<OwnAuthorization>>,
     idle_timeout: Duration,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
     tunnels: Tunnels,
+    pub(super) checks: Semaphore,
 }
 
 /// A request that may read a session.
-struct Subscriber {
+pub(super) struct Subscriber {
     key: SessionKey,
-    settings: Arc<RouteSettings>,
+    pub(super) settings: Arc<RouteSettings>,
     last_event_id: Option<LastEventId>,
-    subscription: SubscriptionRequest,
+    /// What the client itself would ask the upstream for.
+    pub(super) own: Arc<SubscriptionRequest>,
+    /// What its session asks the upstream for; `None`: the same.
+    shared: Option<SubscriptionRequest>,
+    pub(super) ip: IpAddr,
     /// By what it says, not only by what the upstream answers.
     is_declared: bool,
+}
+
+impl Subscriber {
+    pub(super) fn join_request(&self) -> JoinRequest<'_> {
+        let is_checked = self.settings.share == Share::Authorized;
+        JoinRequest {
+            key: &self.key,
+            settings: &self.settings,
+            last_event_id: self.last_event_id.as_ref(),
+            subscription: self.shared.as_ref().unwrap_or(&self.own),
+            own: &self.own,
+            vouches: is_checked && self.shared.is_none(),
+            ip: self.ip,
+        }
+    }
+
+    /// From where the upstream would have to go on for this client.
+    pub(super) fn upstream_id(&self) -> Option<&Bytes> {
+        self.last_event_id.as_ref().and_then(LastEventId::upstream).filter(|id| !id.is_empty())
+    }
+
+    /// Whether the answer that opened its session may be for it alone: ssecar's own credential fetches
+    /// nothing for a client.
+    pub(super) fn fetches_itself(&self) -> bool {
+        self.shared.is_none()
+    }
+
+    /// The way to make a session of an answer that the client's own request has got: where ssecar subscribes
+    /// with its own credential, it asks anew.
+    pub(super) fn adopt(&self, response: Response<Incoming>) -> IfAbsent {
+        if self.shared.is_some() { IfAbsent::Open } else { IfAbsent::Adopt(Box::new(response)) }
+    }
 }
 
 /// What joining came to.
@@ -78,8 +116,12 @@ enum Joined {
 impl Gateway {
     /// Wires the parts.
     #[must_use]
-    pub fn new(config: &Config, parts: Parts, registry: Registry) -> Self {
-        let Parts { hasher, key_rules, upstream, health, metrics } = parts;
+    pub fn new(
+        config: &Config,
+        parts: Parts,
+        registry: Registry,
+        authorization: Option<Arc<OwnAuthorization>>,
+    ) -> Self {
         let sessions = &config.sessions;
         let shared = Shared {
             legacy: config.legacy.clone(),
@@ -89,14 +131,12 @@ impl Gateway {
                 forwarding: Forwarding::new(&config.server.trusted_proxies),
                 credentials: sessions.credential_headers.clone(),
             },
-            key_rules,
-            hasher,
+            parts,
             registry,
-            upstream,
+            authorization,
             idle_timeout: config.server.idle_timeout,
-            health,
-            metrics,
             tunnels: Tunnels::new(TUNNELS_MAX),
+            checks: Semaphore::new(authorized::CHECKS_MAX),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -128,12 +168,13 @@ impl Gateway {
 }
 
 impl Shared {
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
         // Put there by the connection for each request.
         let Some(client) = head.extensions.get::<Connection>().cloned() else {
             return Err(Problem::BadRequest { detail: "The request has no connection.".into() });
         };
+        let ip = self.forward_rules.forwarding.client_ip(client.peer.ip(), &head.headers);
         let arrival = Arrival { peer: client.peer.ip(), scheme: "http" };
         let wanted = forward::outgoing(&mut head, arrival, &self.forward_rules)
             .map_err(|refusal| refusal.problem())?;
@@ -148,7 +189,7 @@ impl Shared {
                 detail: "The path can't be served under its present name.".into(),
             })?;
         }
-        let result = self.serve(head, body, wanted, &client).await;
+        let result = self.serve(head, body, wanted, (&client, ip)).await;
         match (result, twin) {
             (Ok(mut response), Some(twin)) => {
                 legacy::mark(&self.legacy, &twin, response.headers_mut());
@@ -159,20 +200,26 @@ impl Shared {
     }
 
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         head: request::Parts,
         body: Incoming,
         wanted: Option<Wanted>,
-        client: &Connection,
+        (client, ip): (&Connection, IpAddr),
     ) -> Result<Response<Body>, Problem> {
         let settings = Arc::clone(self.routes.settings(head.uri.path()));
         if let Some(wanted) = wanted {
             return self.upgrade(head, body, wanted, settings.heartbeat).await;
         }
         let heartbeat = settings.heartbeat;
-        let Some(subscriber) = self.subscriber(&head, &body, settings) else {
+        let Some(subscriber) = self.subscriber(&head, &body, settings, ip) else {
             return Ok(forward::relay(self.exchange(head, body).await?, heartbeat));
         };
+        if subscriber.settings.share == Share::Authorized && subscriber.is_declared {
+            return authorized::join(Arc::clone(self), subscriber, client).await;
+        }
+        if subscriber.settings.share == Share::Authorized {
+            return self.forward_or_adopt(head, body, &subscriber, client).await;
+        }
         let if_absent = || if subscriber.is_declared { IfAbsent::Open } else { IfAbsent::Refuse };
         match self.join(&subscriber, if_absent, client).await? {
             Joined::Response(response) => Ok(response),
@@ -186,6 +233,7 @@ impl Shared {
         head: &request::Parts,
         body: &Incoming,
         settings: Arc<RouteSettings>,
+        ip: IpAddr,
     ) -> Option<Subscriber> {
         let is_sharable = head.method == Method::GET
             && http_body::Body::is_end_stream(body)
@@ -193,13 +241,27 @@ impl Shared {
             && !negotiation::is_conditional(&head.headers);
         let target = head.uri.path_and_query().filter(|_| is_sharable)?.as_str();
         let (path, query) = split_target(target);
-        let key = self.key_rules.session_key(&self.hasher, target, &head.headers);
-        let uri = without_last_event_id(target).parse().ok()?;
+        let rules = &self.parts.key_rules;
+        let key = rules.session_key(&self.parts.hasher, target, &head.headers, settings.share);
+        let own = without_last_event_id(target);
+        let authorization = self.authorization.as_ref().filter(|_| settings.share != Share::SameCredentials);
+        let bare = authorization.and_then(|_| rules.without_credentials(&own).parse().ok());
+        let own = SubscriptionRequest::new(own.parse().ok()?, head.headers.clone());
+        let shared = authorization.zip(bare).map(|(authorization, bare)| {
+            own.authorized_by(authorization, bare, |name| rules.is_credential(name))
+        });
+        // In public nobody is asked for by its own credentials.
+        let own = match &shared {
+            Some(shared) if settings.share == Share::Public => shared.clone(),
+            Some(_) | None => own,
+        };
         Some(Subscriber {
             key,
             settings,
             last_event_id: negotiation::last_event_id(&head.headers, query).map(|last| last_seen(&last)),
-            subscription: SubscriptionRequest::new(uri, head.headers.clone()),
+            own: Arc::new(own),
+            shared,
+            ip,
             is_declared: negotiation::accepts_event_stream(&head.headers)
                 || self.sse_paths.iter().any(|pattern| pattern.matches(path)),
         })
@@ -212,18 +274,10 @@ impl Shared {
         client: &Connection,
     ) -> Result<Joined, Problem> {
         for _ in 0..VARIANT_ROUNDS {
-            let request = JoinRequest {
-                key: &subscriber.key,
-                settings: &subscriber.settings,
-                last_event_id: subscriber.last_event_id.as_ref(),
-                subscription: &subscriber.subscription,
-            };
-            let joining = match self.registry.join(&request, if_absent()) {
+            let joining = match self.registry.join(&subscriber.join_request(), if_absent()) {
                 Ok(joining) => joining,
                 Err(Refusal::Absent) => return Ok(Joined::Forward),
-                Err(Refusal::TooManyClients) => return Err(Problem::TooManyClients),
-                Err(Refusal::TooManySessions) => return Err(Problem::TooManySessions),
-                Err(Refusal::Draining) => return Err(Problem::Draining),
+                Err(refusal) => return Err(problem(refusal)),
             };
             if let Some(joined) = self.welcome(joining, subscriber, client).await? {
                 return Ok(joined);
@@ -241,14 +295,15 @@ impl Shared {
     ) -> Result<Option<Joined>, Problem> {
         let settings = &subscriber.settings;
         let rejects = settings.on_upstream_down == OnUpstreamDown::Reject;
-        let welcome =
-            joining.welcome(&self.registry, &subscriber.subscription, settings.hold_head, rejects).await;
+        let welcome = joining.welcome(&self.registry, &subscriber.own, settings.hold_head, rejects).await;
         Ok(Some(match welcome {
             Welcome::Open { reader, head, is_opener } => {
-                Joined::Response(stream(&head, is_opener, reader, client))
+                Joined::Response(stream(&head, is_opener && subscriber.fetches_itself(), reader, client))
             }
             Welcome::Held(reader) => Joined::Response(stream(&Head::held(), false, reader, client)),
             Welcome::Away { wait } => return Err(Problem::UpstreamDown { retry_after: wait }),
+            // What ssecar's own credential has fetched is not the client's to see.
+            Welcome::NotShared(Some(_)) if !subscriber.fetches_itself() => Joined::Forward,
             Welcome::NotShared(Some(response)) => {
                 Joined::Response(forward::relay(response, settings.heartbeat))
             }
@@ -265,32 +320,20 @@ impl Shared {
     /// Forwards a request that may turn out to be a subscription; then its answer becomes a session.
     async fn forward_or_adopt(
         &self,
-        head: request::Parts,
+        mut head: request::Parts,
         body: Incoming,
         subscriber: &Subscriber,
         client: &Connection,
     ) -> Result<Response<Body>, Problem> {
         let heartbeat = subscriber.settings.heartbeat;
+        ask_from(&mut head, subscriber.last_event_id.as_ref());
         let response = self.exchange(head, body).await?;
-        let is_stream = response.status() == StatusCode::OK
-            && negotiation::is_event_stream(response.headers())
-            && negotiation::is_identity(response.headers());
         // A declared subscriber that came here was told not to share.
-        if !is_stream || subscriber.is_declared {
+        if !is_shareable(&response) || subscriber.is_declared {
             return Ok(forward::relay(response, heartbeat));
         }
-        let request = JoinRequest {
-            key: &subscriber.key,
-            settings: &subscriber.settings,
-            last_event_id: subscriber.last_event_id.as_ref(),
-            subscription: &subscriber.subscription,
-        };
-        let joining = match self.registry.join(&request, IfAbsent::Adopt(Box::new(response))) {
-            Ok(joining) => joining,
-            Err(Refusal::TooManyClients) => return Err(Problem::TooManyClients),
-            Err(Refusal::TooManySessions) => return Err(Problem::TooManySessions),
-            Err(Refusal::Draining | Refusal::Absent) => return Err(Problem::Draining),
-        };
+        let if_absent = subscriber.adopt(response);
+        let joining = self.registry.join(&subscriber.join_request(), if_absent).map_err(problem)?;
         match self.welcome(joining, subscriber, client).await? {
             Some(Joined::Response(response)) => Ok(response),
             // Another one's session came first, and it is for others: the client comes again.
@@ -302,24 +345,24 @@ impl Shared {
     async fn exchange(&self, head: request::Parts, body: Incoming) -> Result<Response<Incoming>, Problem> {
         let mut body = RequestBody::from(body);
         let guard = body.reap_after(self.idle_timeout);
-        match self.upstream.send(Request::from_parts(head, body)).await {
+        match self.parts.upstream.send(Request::from_parts(head, body)).await {
             Ok(mut response) => {
                 if let Some(guard) = guard {
                     response.extensions_mut().insert(guard);
                 }
-                self.metrics.forwarded_requests.add(response.status().into(), 1);
+                self.parts.metrics.forwarded_requests.add(response.status().into(), 1);
                 if !response.status().is_server_error() {
-                    self.health.succeeded();
+                    self.parts.health.succeeded();
                 }
                 Ok(response)
             }
             Err(error) => {
                 tracing::info!(%error, "forwarding failed");
                 if error.is_upstream_down() {
-                    self.health.failed(tokio::time::Instant::now().into_std());
+                    self.parts.health.failed(tokio::time::Instant::now().into_std());
                 }
                 let problem = error.problem();
-                self.metrics.forwarded_requests.add(problem.status().into(), 1);
+                self.parts.metrics.forwarded_requests.add(problem.status().into(), 1);
                 Err(problem)
             }
         }
@@ -335,11 +378,28 @@ impl Shared {
         let response = self.exchange(head, body).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.tunnels.switch(response, wanted).map_err(|_| {
-                self.metrics.refused(Limit::Tunnels);
+                self.parts.metrics.refused(Limit::Tunnels);
                 Problem::TooManyTunnels
             });
         }
         Ok(forward::relay(response, heartbeat))
+    }
+}
+
+/// Whether an answer can become a session's stream.
+pub(super) fn is_shareable(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::OK
+        && negotiation::is_event_stream(response.headers())
+        && negotiation::is_identity(response.headers())
+}
+
+/// An id of ssecar's own means nothing to the upstream, which is asked by its own id within, if there is one.
+fn ask_from(head: &mut request::Parts, last: Option<&LastEventId>) {
+    let Some(last @ LastEventId::Own(_)) = last else { return };
+    if head.headers.remove(LAST_EVENT_ID).is_some()
+        && let Some(Ok(value)) = last.upstream().map(|id| HeaderValue::from_bytes(id))
+    {
+        head.headers.insert(LAST_EVENT_ID, value);
     }
 }
 
@@ -351,7 +411,19 @@ fn last_seen(last: &negotiation::LastEventId) -> LastEventId {
     }
 }
 
-fn stream(head: &Head, is_opener: bool, reader: Reader, client: &Connection) -> Response<Body> {
+/// The answer to a client that can't join.
+pub(super) fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::TooManyClients => Problem::TooManyClients,
+        Refusal::TooManyClientsOfIp => Problem::TooManyClientsOfIp,
+        Refusal::TooManySessions => Problem::TooManySessions,
+        Refusal::Draining => Problem::Draining,
+        // Only who asks for a living session and no other.
+        Refusal::Absent => Problem::SessionEnded,
+    }
+}
+
+pub(super) fn stream(head: &Head, is_opener: bool, reader: Reader, client: &Connection) -> Response<Body> {
     let parts = head.for_client(is_opener);
     let delivery = Delivery::new(reader, &client.watch);
     Response::from_parts(parts, Body::Session(Box::new(delivery)))

@@ -5,6 +5,7 @@
 //! pass on everything else. Knows no bytes of the upstream's streams.
 
 pub mod accept;
+mod authorized;
 mod body;
 pub mod connection;
 mod delivery;
@@ -13,6 +14,7 @@ mod forward;
 #[cfg(test)]
 mod forward_tests;
 pub mod gateway;
+mod held;
 pub mod io;
 mod legacy;
 mod stream;

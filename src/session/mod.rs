@@ -21,12 +21,14 @@ mod roster;
 mod shared;
 mod sync;
 mod task;
+mod vouchers;
 mod watched;
 
 pub use advice::Advice;
 pub use dismissal::{DismissReason, Dismissal};
 pub use head::Head;
 pub use joining::{Joining, Welcome};
+pub use permit::{ClientLimits, ClientPermit};
 pub use reader::{Next, Reader};
 pub use registry::{IfAbsent, JoinRequest, Parts, Refusal, Registry};
 pub use shared::{Phase, Session, SessionState};

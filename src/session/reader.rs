@@ -16,6 +16,7 @@ use super::permit::ClientPermit;
 use super::shared::Session;
 use crate::proto::encoder::{self, Encoded};
 use crate::proto::log::{Cursor, EndReason, Joined, Log, Position, Read};
+use crate::upstream::subscription::SubscriptionRequest;
 
 /// Bytes that a client which is behind gets at once (spec 7.3).
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -57,6 +58,8 @@ pub struct Reader {
     /// It was told when to come back.
     has_left: bool,
     _permit: ClientPermit,
+    /// What its session may subscribe by as long as this client is here.
+    _voucher: Option<Arc<SubscriptionRequest>>,
 }
 
 impl Reader {
@@ -68,6 +71,7 @@ impl Reader {
         joined: Joined,
         prelude: Option<Prelude>,
         permit: ClientPermit,
+        voucher: Option<Arc<SubscriptionRequest>>,
     ) -> Self {
         debug_assert!(joined.cursor.next() <= log.head(), "a cursor of another log");
         let needed = match prelude {
@@ -86,6 +90,7 @@ impl Reader {
             prelude,
             has_left: false,
             _permit: permit,
+            _voucher: voucher,
         }
     }
 

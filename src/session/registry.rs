@@ -2,6 +2,7 @@
 //!
 //! Who lives is the roster's to say; here a session is made, and a client given its place in it.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use super::catching_up::CatchingUp;
 use super::greeting::Greeting;
 use super::joining::Joining;
 use super::keeping::Keeper;
-use super::permit::{ClientPermit, Clients};
+use super::permit::{ClientLimits, ClientPermit, Clients, Full};
 use super::reader::{Prelude, Reader};
 use super::roster::{Member, Roster, Shard};
 use super::shared::{ORDERS_MAX, Phase, Session};
@@ -92,8 +93,15 @@ pub struct JoinRequest<'a> {
     pub settings: &'a Arc<RouteSettings>,
     /// What it saw last.
     pub last_event_id: Option<&'a LastEventId>,
-    /// What to ask the upstream for, if nobody did yet; what `Vary` names is compared with it.
+    /// What to ask the upstream for, if nobody did yet.
     pub subscription: &'a SubscriptionRequest,
+    /// What the client itself would ask for, with its own credentials: what `Vary` names is compared
+    /// with it, and what is fetched for this client alone is asked by it.
+    pub own: &'a Arc<SubscriptionRequest>,
+    /// Whether the session may subscribe by it as well, as the upstream said yes to it (spec 8.7).
+    pub vouches: bool,
+    /// Where the client is (`--max-clients-per-ip`).
+    pub ip: IpAddr,
 }
 
 /// What to do if there is no such session.
@@ -114,6 +122,8 @@ pub enum Refusal {
     Absent,
     /// `--max-clients` is reached.
     TooManyClients,
+    /// `--max-clients-per-ip` is reached.
+    TooManyClientsOfIp,
     /// `--max-sessions` is reached.
     TooManySessions,
     /// ssecar is stopping.
@@ -123,11 +133,11 @@ pub enum Refusal {
 impl Registry {
     /// No session yet. `seed` must be random where ids shall not repeat after a restart.
     #[must_use]
-    pub fn new(config: &SessionsConfig, clients_max: usize, parts: Parts, seed: u64) -> Self {
+    pub fn new(config: &SessionsConfig, clients: ClientLimits, parts: Parts, seed: u64) -> Self {
         let Parts { hasher, key_rules, upstream, health, metrics } = parts;
         let inner = Inner {
             roster: Roster::new(SHARDS, config.sessions_max),
-            clients: Clients::new(clients_max),
+            clients: Clients::new(clients),
             budget: Budget::new(config.memory_budget),
             next_reclaim: AtomicU64::new(0),
             catch_ups: Arc::new(Semaphore::new(config.catch_ups_max)),
@@ -159,10 +169,10 @@ impl Registry {
         let is_for = |session: &Session| match session.variant.get() {
             // Its first answer will tell.
             None => true,
-            Some(variant) => inner.matches_variant(variant, request.subscription),
+            Some(variant) => inner.matches_variant(variant, request.own),
         };
         if let Some(session) = shard.find(request.key, is_for) {
-            let permit = inner.permit()?;
+            let permit = inner.permit(request.ip)?;
             let reader = inner.sit(&shard, &session, request, false, permit);
             return Ok(Joining { reader, handed_over: None });
         }
@@ -171,7 +181,7 @@ impl Registry {
             IfAbsent::Open => First::Ask,
             IfAbsent::Adopt(response) => First::Adopted(response),
         };
-        let permit = inner.permit()?;
+        let permit = inner.permit(request.ip)?;
         if !shard.has_room() {
             return Err(inner.refuse(Limit::Sessions, Refusal::TooManySessions));
         }
@@ -247,6 +257,20 @@ impl Registry {
     #[must_use]
     pub fn store_failures(&self) -> Option<u64> {
         self.inner.keeper().map(|keeper| keeper.failures())
+    }
+
+    /// A place for a client that has no session yet.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a limit is reached.
+    pub fn permit(&self, ip: IpAddr) -> Result<ClientPermit, Refusal> {
+        self.inner.permit(ip)
+    }
+
+    /// A random number.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.inner.fork_random().draw()
     }
 
     /// What operators should know.
@@ -360,8 +384,11 @@ impl Inner {
         }
     }
 
-    fn permit(&self) -> Result<ClientPermit, Refusal> {
-        self.clients.permit().ok_or_else(|| self.refuse(Limit::Clients, Refusal::TooManyClients))
+    fn permit(&self, ip: IpAddr) -> Result<ClientPermit, Refusal> {
+        self.clients.permit(ip).map_err(|full| match full {
+            Full::All => self.refuse(Limit::Clients, Refusal::TooManyClients),
+            Full::Ip => self.refuse(Limit::ClientsPerIp, Refusal::TooManyClientsOfIp),
+        })
     }
 
     fn refuse(&self, limit: Limit, refusal: Refusal) -> Refusal {
@@ -385,7 +412,7 @@ impl Inner {
                 // Once the stream is open, its greeting may have passed.
                 let is_late = matches!(session.phase.get(), Phase::Open(_));
                 let greeting = (late_join == LateJoin::Fresh && is_late).then(|| {
-                    let request = request.subscription.clone();
+                    let request = SubscriptionRequest::clone(request.own);
                     Box::new(Greeting::new(self.upstream.clone(), request, session))
                 });
                 (log.join(late_join), greeting.map(Prelude::Greeting))
@@ -397,7 +424,7 @@ impl Inner {
                     let has_ids = log.upstream_id().is_some() || log.epoch().1 == 0;
                     let is_allowed = session.settings.catch_up && self.has_catch_ups;
                     let may_catch_up = is_allowed && has_ids && (!is_opener || log.is_restored());
-                    self.sit_apart(session, &log, request.subscription, last, missing, may_catch_up)
+                    self.sit_apart(session, &log, request.own, last, missing, may_catch_up)
                 }
             },
         };
@@ -406,7 +433,11 @@ impl Inner {
             session.alone_since.store(0, Ordering::Relaxed);
         }
         session.clients_changed.notify_one();
-        Reader::join(Arc::clone(session), &log, joined, prelude, permit)
+        let voucher = request.vouches.then(|| Arc::clone(request.own));
+        if let Some(voucher) = &voucher {
+            session.vouchers.add(voucher);
+        }
+        Reader::join(Arc::clone(session), &log, joined, prelude, permit, voucher)
     }
 
     /// A client whose place is gone catches up where it can, else it is told of a gap.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::audience::Audience;
 use super::head::Head;
 use super::keeping::Kept;
+use super::vouchers::Vouchers;
 use super::watched::Watched;
 use crate::config::RouteSettings;
 use crate::message::session_key::{SessionKey, VaryRule};
@@ -94,6 +95,7 @@ pub struct Session {
     retry: AtomicU64,
     pub(super) metrics: Arc<Metrics>,
     pub(super) kept: Kept,
+    pub(super) vouchers: Vouchers,
 }
 
 impl Session {
@@ -122,6 +124,7 @@ impl Session {
             retry: AtomicU64::new(NO_RETRY),
             metrics,
             kept,
+            vouchers: Vouchers::default(),
         };
         if let Some(retry) = client_retry {
             session.set_retry(retry);

@@ -76,6 +76,8 @@ pub(super) struct SessionTask {
     /// What lies before it is gone; who needed it was dismissed.
     floor: Position,
     advised: bool,
+    /// Requests of connected clients still to be tried, once the upstream has refused the present one.
+    spare: Option<Vec<Arc<SubscriptionRequest>>>,
     inputs: VecDeque<Input>,
 }
 
@@ -133,6 +135,7 @@ impl SessionTask {
             greeted: 0,
             floor: 0,
             advised: false,
+            spare: None,
             inputs: VecDeque::new(),
         }
     }
@@ -236,12 +239,47 @@ impl SessionTask {
     fn connect(&mut self) {
         match self.registry.health.admit(now()) {
             Admission::Admitted => {
-                let last = self.session.log.read().upstream_id().cloned();
-                let attempt = self.subscription.clone().send(self.registry.upstream.clone(), last);
-                self.wire = Wire::Attempt(Box::pin(attempt));
+                self.prefer_connected();
+                self.attempt();
             }
             Admission::Refused { until } => self.inputs.push_back(Input::NotAdmitted { until }),
         }
+    }
+
+    fn attempt(&mut self) {
+        let last = self.session.log.read().upstream_id().cloned();
+        let attempt = self.subscription.clone().send(self.registry.upstream.clone(), last);
+        self.wire = Wire::Attempt(Box::pin(attempt));
+    }
+
+    /// Subscribes by a client that is still here, where there are several to choose from: whoever left may
+    /// have left because its credential is no longer good (spec 4.3).
+    fn prefer_connected(&mut self) {
+        let connected = self.session.vouchers.connected();
+        if let Some(newest) = connected.last()
+            && !connected.iter().any(|request| **request == self.subscription)
+        {
+            self.subscription = SubscriptionRequest::clone(newest);
+        }
+    }
+
+    /// Asks again with the credentials of another connected client (spec 8.7); `false`: there is none left.
+    fn try_another_credential(&mut self) -> bool {
+        let spare = self.spare.get_or_insert_with(|| self.session.vouchers.connected());
+        let refused = &self.subscription;
+        while let Some(next) = spare.pop() {
+            if *next == *refused || Arc::strong_count(&next) == 1 {
+                continue;
+            }
+            tracing::info!(
+                session = self.session.name(),
+                "the upstream refused the credentials: another client's are tried"
+            );
+            self.subscription = SubscriptionRequest::clone(&next);
+            self.attempt();
+            return true;
+        }
+        false
     }
 
     fn answered(&mut self, answer: Result<Response<Incoming>, UpstreamError>) {
@@ -272,6 +310,12 @@ impl SessionTask {
                     status = answer.status,
                     "the upstream answered"
                 );
+                let is_refused =
+                    matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                if is_refused && self.try_another_credential() {
+                    return;
+                }
+                self.spare = None;
                 self.wire = Wire::Answer(Box::new(response));
                 self.inputs.push_back(Input::Answered(answer));
             }
@@ -519,7 +563,9 @@ fn failure(fault: Fault) -> Attempt {
         Fault::ResponseTimeout => Attempt::TimedOut,
         Fault::Protocol | Fault::HeadTooLarge => Attempt::Protocol,
         // Its request has no body that could fail, and its head was a client's: it was not sent.
-        Fault::ClientGone | Fault::ClientStalled | Fault::BadRequest => Attempt::Abandoned,
+        Fault::ClientGone | Fault::ClientStalled | Fault::BadRequest | Fault::NoCredential => {
+            Attempt::Abandoned
+        }
     }
 }
 

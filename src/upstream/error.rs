@@ -53,6 +53,8 @@ pub enum Fault {
     ClientStalled,
     /// The request can't be sent as HTTP/1.1.
     BadRequest,
+    /// ssecar's own credential can't be read.
+    NoCredential,
 }
 
 impl UpstreamError {
@@ -91,7 +93,8 @@ impl UpstreamError {
             | Fault::Closed
             | Fault::ResponseTimeout
             | Fault::Protocol
-            | Fault::HeadTooLarge => {
+            | Fault::HeadTooLarge
+            | Fault::NoCredential => {
                 Problem::Upstream { status: self.fault.status(), token: self.fault.token(), detail }
             }
         }
@@ -108,6 +111,10 @@ impl UpstreamError {
 
     pub(super) fn bad_request(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { fault: Fault::BadRequest, cause: Some(cause.into()) }
+    }
+
+    pub(super) fn no_credential(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { fault: Fault::NoCredential, cause: Some(cause.into()) }
     }
 
     /// A 101 that nobody asked for, or to something that may not be tunnelled.
@@ -135,7 +142,8 @@ impl Fault {
             | Self::Reset
             | Self::Closed
             | Self::Protocol
-            | Self::HeadTooLarge => StatusCode::BAD_GATEWAY,
+            | Self::HeadTooLarge
+            | Self::NoCredential => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone | Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -158,6 +166,7 @@ impl Fault {
             Self::Protocol => "http_protocol_error",
             Self::HeadTooLarge => "http_response_header_section_size",
             Self::ClientGone | Self::ClientStalled | Self::BadRequest => "http_request_error",
+            Self::NoCredential => "proxy_configuration_error",
         }
     }
 
@@ -178,6 +187,7 @@ impl Fault {
             Self::HeadTooLarge => "The upstream's response head is too large.",
             Self::ClientGone => "The request body broke off.",
             Self::ClientStalled => "The request body did not go on in time.",
+            Self::NoCredential => "The proxy has no credential for the upstream.",
             Self::BadRequest => "The request cannot be sent to the upstream.",
         }
     }
@@ -200,7 +210,8 @@ impl Fault {
             | Self::HeadTooLarge
             | Self::ClientGone
             | Self::ClientStalled
-            | Self::BadRequest => false,
+            | Self::BadRequest
+            | Self::NoCredential => false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`error`] says who failed; [`health`] is the breaker before all; [`subscription`] is what a session
 //! asks for. Knows nothing of clients and fan-out.
 
+pub mod authorization;
 mod body;
 pub mod client;
 mod connector;

@@ -1,10 +1,13 @@
 //! The one upstream request of a session.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
+use super::authorization::OwnAuthorization;
 use super::body::RequestBody;
 use super::client::UpstreamClient;
 use super::error::UpstreamError;
@@ -13,10 +16,12 @@ use super::error::UpstreamError;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a session asks the upstream for, each time it must.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SubscriptionRequest {
     uri: Uri,
     headers: HeaderMap,
+    /// ssecar's own credential, if it subscribes with that.
+    authorization: Option<Arc<OwnAuthorization>>,
 }
 
 impl SubscriptionRequest {
@@ -33,7 +38,21 @@ impl SubscriptionRequest {
         let headers =
             headers.iter().filter_map(|(name, value)| Some((name.clone(), copied(value)?))).collect();
         let uri = uri.to_string().parse().unwrap_or(uri);
-        Self { uri, headers }
+        Self { uri, headers, authorization: None }
+    }
+
+    /// The same subscription with ssecar's own credential in place of the client's: `uri` and `is_credential` say
+    /// what is left of the client's.
+    #[must_use]
+    pub fn authorized_by(
+        &self,
+        own: &Arc<OwnAuthorization>,
+        uri: Uri,
+        is_credential: impl Fn(&HeaderName) -> bool,
+    ) -> Self {
+        let kept = self.headers.iter().filter(|(name, _)| !is_credential(name));
+        let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { uri, headers, authorization: Some(Arc::clone(own)) }
     }
 
     /// The path and query that it asks for.
@@ -67,13 +86,17 @@ impl SubscriptionRequest {
     /// Asks the upstream.
     ///
     /// # Errors
-    /// What [`UpstreamClient::send`] says.
+    /// What [`UpstreamClient::send`] says; ssecar's own credential can't be read.
     pub async fn send(
         self,
         client: UpstreamClient,
         last_event_id: Option<Bytes>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        client.send(self.from_event(last_event_id.as_ref())).await
+        let mut request = self.from_event(last_event_id.as_ref());
+        if let Some(own) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, own.read().await?);
+        }
+        client.send(request).await
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn config(transport: Transport) -> UpstreamConfig {
         target: UpstreamTarget { transport, authority: authority.parse().unwrap(), base_path: String::new() },
         ca_file: None,
         client_certificate: None,
+        authorization_file: None,
         host_header: HostHeader::Client,
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,

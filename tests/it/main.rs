@@ -30,6 +30,7 @@ mod legacy;
 mod metrics;
 mod reaping;
 mod replay;
+mod sharing;
 mod state;
 mod stopping;
 mod support;

@@ -17,7 +17,7 @@ use ssecar::message::session_key::KeyHasher;
 use ssecar::server::connection::Connection;
 use ssecar::server::gateway::Gateway;
 use ssecar::server::io::ClientWatch;
-use ssecar::session::{Parts, Registry};
+use ssecar::session::{ClientLimits, Parts, Registry};
 use ssecar::upstream::{Dial, Duplex, UpstreamClient};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::Sim;
@@ -71,9 +71,14 @@ async fn run(world: Arc<World>) -> turmoil::Result {
         metrics: Arc::default(),
     };
     // Another process, other epochs.
-    let registry = Registry::new(&config.sessions, config.server.clients_max, parts.clone(), start);
+    let registry = Registry::new(
+        &config.sessions,
+        ClientLimits { all: config.server.clients_max, per_ip: None },
+        parts.clone(),
+        start,
+    );
     *world.registry.lock().unwrap() = Some(registry.clone());
-    let gateway = Gateway::new(&config, parts, registry);
+    let gateway = Gateway::new(&config, parts, registry, None);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
         let (stream, peer) = listener.accept().await?;

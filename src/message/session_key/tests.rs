@@ -27,7 +27,7 @@ fn head(lines: &[(impl AsRef<str>, impl AsRef<str>)]) -> HeaderMap {
 }
 
 fn key(target: &str, lines: &[(&str, &str)]) -> SessionKey {
-    rules().session_key(&hasher(), target, &head(lines))
+    rules().session_key(&hasher(), target, &head(lines), Share::SameCredentials)
 }
 
 #[test]
@@ -95,8 +95,12 @@ fn the_lists_have_an_order_of_rank() {
     assert_eq!(contradictions(&["x-noise", "cookie", "x-api-key"]), ["cookie", "x-api-key"]);
     assert!(contradictions(&["x-noise"]).is_empty());
     let both = KeyRules { key: rules().ignored, ..rules() };
-    let with = both.session_key(&hasher(), "/a", &head(&[("x-noise", "1")]));
-    assert_ne!(with, both.session_key(&hasher(), "/a", &HeaderMap::new()), "key wins over ignore");
+    let with = both.session_key(&hasher(), "/a", &head(&[("x-noise", "1")]), Share::SameCredentials);
+    assert_ne!(
+        with,
+        both.session_key(&hasher(), "/a", &HeaderMap::new(), Share::SameCredentials),
+        "key wins over ignore"
+    );
 }
 
 #[test]
@@ -122,7 +126,10 @@ fn the_display_blots_secrets_out_and_keeps_the_rest() {
 fn a_fingerprint_means_nothing_to_another_process() {
     let other = KeyHasher::new([0; 16]);
     let headers = head(&[("authorization", SECRET)]);
-    assert_ne!(rules().session_key(&other, "/a", &headers), rules().session_key(&hasher(), "/a", &headers));
+    assert_ne!(
+        rules().session_key(&other, "/a", &headers, Share::SameCredentials),
+        rules().session_key(&hasher(), "/a", &headers, Share::SameCredentials)
+    );
 }
 
 fn significant_name() -> impl Strategy<Value = String> {
@@ -167,7 +174,7 @@ proptest! {
         let head_b = if is_same_head { head_a.clone() } else { head_b };
         let fingerprint = |target: &str, lines: &[(String, String)], harmless: &[(String, String)]| {
             let all: Vec<_> = harmless.iter().chain(lines).cloned().collect();
-            rules().session_key(&hasher(), target, &head(&all))
+            rules().session_key(&hasher(), target, &head(&all), Share::SameCredentials)
         };
         prop_assert_eq!(
             fingerprint(&target_a, &head_a, &harmless_a) == fingerprint(&target_b, &head_b, &harmless_b),
@@ -183,13 +190,13 @@ proptest! {
         more in "[a-z]{1,3}",
     ) {
         prop_assume!(!lines.is_empty());
-        let before = rules().session_key(&hasher(), &target, &head(&lines));
+        let before = rules().session_key(&hasher(), &target, &head(&lines), Share::SameCredentials);
         let mut changed = lines.clone();
         changed[at.index(lines.len())].1.push_str(&more);
-        prop_assert_ne!(&rules().session_key(&hasher(), &target, &head(&changed)), &before);
+        prop_assert_ne!(&rules().session_key(&hasher(), &target, &head(&changed), Share::SameCredentials), &before);
         let mut fewer = lines.clone();
         fewer.remove(at.index(lines.len()));
-        prop_assert_ne!(&rules().session_key(&hasher(), &target, &head(&fewer)), &before);
+        prop_assert_ne!(&rules().session_key(&hasher(), &target, &head(&fewer), Share::SameCredentials), &before);
     }
 
     #[test]
@@ -201,10 +208,26 @@ proptest! {
     ) {
         let target = format!("/a?{before}&{name}={SECRET}&{after}");
         let headers = head(&[(header, SECRET)]);
-        let key = rules().session_key(&hasher(), &target, &headers);
+        let key = rules().session_key(&hasher(), &target, &headers, Share::SameCredentials);
         let session = rules().session_head(&hasher(), &target, &headers);
         for text in [key.display().to_string(), format!("{key} {key:?} {session:?} {:?}", hasher())] {
             prop_assert!(!text.contains(SECRET), "{}", text);
         }
     }
+}
+
+#[test]
+fn where_credentials_are_shared_across_all_else_still_counts() {
+    let key = |target: &str, lines: &[(&str, &str)], share| {
+        rules().session_key(&hasher(), target, &head(lines), share)
+    };
+    for share in [Share::Authorized, Share::Public] {
+        let plain = key("/a?b=1", &[("host", "h")], share);
+        let other = [("host", "h"), ("authorization", "x"), ("cookie", "y"), ("x-api-key", "z")];
+        assert_eq!(key("/a?pass=secret&b=1", &other, share), plain);
+        assert_ne!(key("/a?b=1&password=1", &other, share), plain, "it was not named a credential");
+        assert_ne!(key("/a?b=1", &[("host", "h"), ("x-tenant", "1")], share), plain);
+    }
+    assert_eq!(rules().without_credentials("/a?PASS=1&b=%20&pass"), "/a?b=%20");
+    assert_eq!(rules().without_credentials("/a?pass=1"), "/a");
 }

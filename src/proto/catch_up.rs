@@ -250,7 +250,7 @@ impl CatchUp {
 #[cfg(test)]
 mod tests {
     use super::super::event_id::Epoch;
-    use super::super::log::{LateJoin, LogSettings, Read, ReplayLimits};
+    use super::super::log::{Batch, LateJoin, LogSettings, Read, ReplayLimits};
     use super::*;
 
     fn log(events: &[(&str, &str)]) -> Log {
@@ -284,7 +284,7 @@ mod tests {
 
     fn read(log: &Log, mut cursor: Cursor) -> String {
         match log.read(&mut cursor, 1 << 20) {
-            Read::Batch(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Read::Batch(Batch { text: bytes, .. }) => String::from_utf8(bytes.to_vec()).unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -125,6 +125,7 @@ impl Recorder {
     /// turns out to have begun its ids anew.
     pub fn record(&mut self, chunk: &[u8], epoch: Epoch, now: Instant, log: &mut Log) -> Recorded {
         self.note_pause(now, log);
+        log.arriving(Some(now));
         let mut recorded = Recorded::default();
         let head = log.head();
         let mut input = chunk;
@@ -159,6 +160,7 @@ impl Recorder {
             }
         }
         self.decoder = decoder;
+        log.arriving(None);
         recorded.has_news = log.head() != head;
         recorded
     }

@@ -425,6 +425,7 @@ pub(super) fn problem(refusal: Refusal) -> Problem {
 
 pub(super) fn stream(head: &Head, is_opener: bool, reader: Reader, client: &Connection) -> Response<Body> {
     let parts = head.for_client(is_opener);
+    reader.head_sent(client.peer.ip());
     let delivery = Delivery::new(reader, &client.watch);
     Response::from_parts(parts, Body::Session(Box::new(delivery)))
 }

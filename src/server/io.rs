@@ -166,6 +166,7 @@ impl WatchState {
         let mut chunk = [0; STRAY_READ_BYTES];
         loop {
             if let Err(error) = ready!(socket.poll_read_ready(cx)) {
+                self.broke(&error);
                 return Poll::Ready(Gone::Broken(error));
             }
             match socket.try_read(&mut chunk) {
@@ -176,8 +177,20 @@ impl WatchState {
                 Ok(count) => self.stash.extend_from_slice(&chunk[..count]),
                 // The readiness was stale; it is cleared now, so that asking again registers us.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Gone::Broken(error)),
+                Err(error) => {
+                    self.broke(&error);
+                    return Poll::Ready(Gone::Broken(error));
+                }
             }
+        }
+    }
+
+    /// The kernel gives up a client that acknowledges nothing: it did not leave of its own accord.
+    fn broke(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::TimedOut
+            && let Some(dismissal) = &self.dismissal
+        {
+            dismissal.reap();
         }
     }
 
@@ -226,7 +239,12 @@ impl ClientStream {
             ready!(self.socket.stream.poll_write_ready(cx))?;
             match write(&self.socket.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                result => {
+                    if let Err(error) = &result {
+                        self.watch.state.lock().broke(error);
+                    }
+                    return Poll::Ready(result);
+                }
             }
         }
     }

@@ -58,7 +58,12 @@ pub(super) async fn run(task: impl Future<Output = ()>, idle_max: Duration) {
     });
     tokio::select! {
         () = driven => {}
-        () = stream.stalled(idle_max) => tracing::info!(reason = "stalled", "an HTTP/2 stream was reset"),
+        () = stream.stalled(idle_max) => {
+            tracing::info!(reason = "stalled", "an HTTP/2 stream was reset");
+            if let Some(dismissal) = stream.dismissal.lock().as_ref() {
+                dismissal.reap();
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! see [`Audience::park`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::dismissal::{DismissReason, Dismissal};
+use super::visit::Visit;
 use crate::proto::log::Position;
 
 /// Clients are dealt out to so many lists at most.
@@ -30,12 +31,22 @@ pub(super) struct Seat {
 
 #[derive(Debug)]
 struct Occupant {
+    id: u64,
     /// The oldest entry that it may still need.
     needed: Position,
     waker: Option<Waker>,
     dismissal: Arc<Dismissal>,
+    visit: Arc<Visit>,
     /// The `retry` with which it is to leave, once it has read everything.
     farewell: Option<Duration>,
+}
+
+/// One client, as operators see it.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) id: u64,
+    pub(super) needed: Position,
+    pub(super) visit: Arc<Visit>,
 }
 
 /// What became of a client that found nothing to read.
@@ -60,21 +71,24 @@ struct Shard {
 #[derive(Debug)]
 pub(super) struct Audience {
     shards: Box<[Mutex<Shard>]>,
-    next_shard: AtomicUsize,
+    /// Names the next client, and deals it out.
+    next: AtomicU64,
 }
 
 impl Audience {
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shards = (0..cores.min(SHARDS_MAX)).map(|_| Mutex::default()).collect();
-        Self { shards, next_shard: AtomicUsize::new(0) }
+        Self { shards, next: AtomicU64::new(0) }
     }
 
     /// A client sits down; from now on nothing from `needed` on is trimmed.
-    pub(super) fn sit(&self, needed: Position) -> (Seat, Arc<Dismissal>) {
-        let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+    pub(super) fn sit(&self, needed: Position, visit: Arc<Visit>) -> (Seat, Arc<Dismissal>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let shard = (id % self.shards.len() as u64) as usize;
         let dismissal = Arc::new(Dismissal::default());
-        let occupant = Occupant { needed, waker: None, dismissal: Arc::clone(&dismissal), farewell: None };
+        let (waker, farewell) = (None, None);
+        let occupant = Occupant { id, needed, waker, dismissal: Arc::clone(&dismissal), visit, farewell };
         let index = self.shards[shard].lock().occupants.insert(occupant);
         (Seat { shard, index }, dismissal)
     }
@@ -189,6 +203,33 @@ impl Audience {
         }
     }
 
+    /// Dismisses one client; `false`: there is none of this id.
+    pub(super) fn dismiss(&self, id: u64, reason: DismissReason) -> bool {
+        let dismissal = self.shards.iter().find_map(|shard| {
+            let shard = shard.lock();
+            let found = shard.occupants.iter().find(|(_, occupant)| occupant.id == id);
+            found.map(|(_, occupant)| Arc::clone(&occupant.dismissal))
+        });
+        dismissal.is_some_and(|dismissal| {
+            dismissal.dismiss(reason);
+            true
+        })
+    }
+
+    /// All who are here, as operators see them.
+    pub(super) fn guests(&self) -> Vec<Guest> {
+        let of = |shard: &Mutex<Shard>| {
+            let shard = shard.lock();
+            let guests = shard.occupants.iter().map(|(_, occupant)| Guest {
+                id: occupant.id,
+                needed: occupant.needed,
+                visit: Arc::clone(&occupant.visit),
+            });
+            guests.collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of).collect()
+    }
+
     /// The oldest entry that any client may still need.
     pub(super) fn needed(&self) -> Option<Position> {
         let oldest = |shard: &Mutex<Shard>| shard.lock().occupants.iter().map(|(_, seat)| seat.needed).min();
@@ -219,6 +260,10 @@ mod tests {
         }
     }
 
+    fn sit(audience: &Audience, needed: Position) -> (Seat, Arc<Dismissal>) {
+        audience.sit(needed, Arc::new(Visit::new()))
+    }
+
     impl Counter {
         fn count(&self) -> usize {
             self.0.load(Ordering::SeqCst)
@@ -230,7 +275,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let seats: Vec<Seat> = (0..1_000).map(|_| audience.sit(0).0).collect();
+        let seats: Vec<Seat> = (0..1_000).map(|_| sit(&audience, 0).0).collect();
         for seat in &seats {
             assert_eq!(audience.park(*seat, 1, &waker, || false), Parked::Asleep);
             assert_eq!(
@@ -251,7 +296,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let (seat, _) = audience.sit(0);
+        let (seat, _) = sit(&audience, 0);
         assert_eq!(audience.park(seat, 0, &waker, || true), Parked::News);
         audience.wake_now();
         assert_eq!(counter.count(), 0);
@@ -262,7 +307,7 @@ mod tests {
         let audience = Audience::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let seats = [audience.sit(0).0, audience.sit(0).0];
+        let seats = [sit(&audience, 0).0, sit(&audience, 0).0];
         for seat in seats {
             audience.park(seat, 0, &waker, || false);
         }
@@ -277,12 +322,12 @@ mod tests {
     fn the_slowest_says_what_is_needed() {
         let audience = Audience::new();
         assert_eq!(audience.needed(), None);
-        let (slow, quick) = (audience.sit(3).0, audience.sit(3).0);
+        let (slow, quick) = (sit(&audience, 3).0, sit(&audience, 3).0);
         audience.moved(quick, 9);
         assert_eq!(audience.needed(), Some(3));
         audience.leave(slow);
         assert_eq!(audience.needed(), Some(9));
-        let (again, _) = audience.sit(20);
+        let (again, _) = sit(&audience, 20);
         audience.moved(again, 21);
         assert_eq!(audience.needed(), Some(9), "a seat given anew is a new one");
     }
@@ -293,7 +338,7 @@ mod tests {
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
         let cx = Context::from_waker(&waker);
-        let (slow, quick) = (audience.sit(3).1, audience.sit(9).1);
+        let (slow, quick) = (sit(&audience, 3).1, sit(&audience, 9).1);
         assert_eq!(slow.poll_dismissed(&cx), Poll::Pending);
         audience.dismiss_behind(3);
         assert_eq!(counter.count(), 0, "what is at the floor is still there");
@@ -301,5 +346,21 @@ mod tests {
         assert_eq!(counter.count(), 1);
         assert_eq!(slow.poll_dismissed(&cx), Poll::Ready(DismissReason::Slow));
         assert_eq!(quick.poll_dismissed(&cx), Poll::Pending);
+    }
+
+    #[test]
+    fn an_operator_sees_each_client_and_can_dismiss_one() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let cx = Context::from_waker(&waker);
+        let clients = [sit(&audience, 3), sit(&audience, 9)];
+        let mut guests = audience.guests();
+        guests.sort_by_key(|guest| guest.needed);
+        assert!(audience.dismiss(guests[1].id, DismissReason::Operator));
+        assert_eq!(clients[0].1.poll_dismissed(&cx), Poll::Pending);
+        assert_eq!(clients[1].1.poll_dismissed(&cx), Poll::Ready(DismissReason::Operator));
+        audience.leave(clients[1].0);
+        assert!(!audience.dismiss(guests[1].id, DismissReason::Operator), "it is gone");
     }
 }

@@ -12,6 +12,10 @@ use parking_lot::Mutex;
 pub enum DismissReason {
     /// It fell too far behind (spec 7.2).
     Slow,
+    /// Nothing could be delivered to it for too long (spec 7.5).
+    Reaped,
+    /// An operator closed it.
+    Operator,
 }
 
 impl DismissReason {
@@ -20,6 +24,8 @@ impl DismissReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
+            Self::Reaped => "reaped",
+            Self::Operator => "operator",
         }
     }
 }
@@ -37,6 +43,16 @@ struct State {
 }
 
 impl Dismissal {
+    /// Says that the client's connection or stream ends because it takes nothing.
+    pub fn reap(&self) {
+        self.dismiss(DismissReason::Reaped);
+    }
+
+    /// Why the client is dismissed, if it is.
+    pub(super) fn reason(&self) -> Option<DismissReason> {
+        self.state.lock().reason
+    }
+
     /// Dismisses the client.
     pub(super) fn dismiss(&self, reason: DismissReason) {
         let waker = {

@@ -21,6 +21,8 @@ mod roster;
 mod shared;
 mod sync;
 mod task;
+mod view;
+mod visit;
 mod vouchers;
 mod watched;
 
@@ -32,3 +34,4 @@ pub use permit::{ClientLimits, ClientPermit};
 pub use reader::{Next, Reader};
 pub use registry::{IfAbsent, JoinRequest, Parts, Refusal, Registry};
 pub use shared::{Phase, Session, SessionState};
+pub use view::{Attempts, ClientView, Lag, LastError};

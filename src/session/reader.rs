@@ -2,6 +2,7 @@
 //! to a client; whoever writes them to a socket needs nothing else of a session.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,12 +11,14 @@ use bytes::Bytes;
 
 use super::audience::{Parked, Seat};
 use super::catching_up::{CatchingUp, Step};
-use super::dismissal::Dismissal;
+use super::dismissal::{DismissReason, Dismissal};
 use super::greeting::Greeting;
 use super::permit::ClientPermit;
-use super::shared::Session;
+use super::shared::{Phase, Session};
+use super::visit::{self, Visit};
+use crate::metrics::Closed;
 use crate::proto::encoder::{self, Encoded};
-use crate::proto::log::{Cursor, EndReason, Joined, Log, Position, Read};
+use crate::proto::log::{Batch, Cursor, EndReason, Joined, Log, Position, Read};
 use crate::upstream::subscription::SubscriptionRequest;
 
 /// Bytes that a client which is behind gets at once (spec 7.3).
@@ -57,6 +60,9 @@ pub struct Reader {
     prelude: Option<Prelude>,
     /// It was told when to come back.
     has_left: bool,
+    visit: Arc<Visit>,
+    /// How its stream ended, once it did.
+    closed: Option<Closed>,
     _permit: ClientPermit,
     /// What its session may subscribe by as long as this client is here.
     _voucher: Option<Arc<SubscriptionRequest>>,
@@ -78,7 +84,8 @@ impl Reader {
             Some(Prelude::CatchingUp(_)) => NOTHING_NEEDED,
             Some(Prelude::Greeting(_)) | None => joined.cursor.next(),
         };
-        let (seat, dismissal) = session.audience.sit(needed);
+        let visit = Arc::new(Visit::new());
+        let (seat, dismissal) = session.audience.sit(needed, Arc::clone(&visit));
         let retry = session.retry().map(encoder::retry);
         let first = retry.iter().chain(&joined.first).map(Encoded::payload).collect();
         Self {
@@ -89,6 +96,8 @@ impl Reader {
             first,
             prelude,
             has_left: false,
+            visit,
+            closed: None,
             _permit: permit,
             _voucher: voucher,
         }
@@ -106,8 +115,26 @@ impl Reader {
         &self.dismissal
     }
 
+    /// The response head goes to the client now.
+    pub fn head_sent(&self, peer: IpAddr) {
+        self.session.metrics.join.observe(self.visit.head_sent(peer));
+    }
+
     /// The next bytes, or the end. After an end it must not be called again.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let next = ready!(self.poll_source(cx));
+        match &next {
+            Next::Batch(text) => {
+                self.visit.got(text.len() as u64);
+                self.session.metrics.delivered_bytes.add(text.len() as u64);
+            }
+            Next::Ended(reason) => self.closed = Some(Closed::Session(*reason)),
+            Next::Slow => self.closed = Some(Closed::Slow),
+        }
+        Poll::Ready(next)
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
             if let Some(first) = self.first.pop_front() {
                 return Poll::Ready(Next::Batch(first));
@@ -154,9 +181,14 @@ impl Reader {
         loop {
             let read = self.session.log.read().read(&mut self.cursor, BATCH_BYTES_MAX);
             match read {
-                Read::Batch(bytes) => {
+                Read::Batch(Batch { text, events, arrived }) => {
                     self.session.audience.moved(self.seat, self.cursor.next());
-                    return Poll::Ready(Next::Batch(bytes));
+                    let metrics = &self.session.metrics;
+                    metrics.deliveries.add(events);
+                    if let Some(arrived) = arrived {
+                        metrics.delivery_lag.observe(visit::now().saturating_duration_since(arrived));
+                    }
+                    return Poll::Ready(Next::Batch(text));
                 }
                 Read::Ended(reason) => return Poll::Ready(Next::Ended(reason)),
                 Read::Lost => return Poll::Ready(Next::Slow),
@@ -185,8 +217,24 @@ impl Reader {
     }
 }
 
+/// Why a client that was not told an end is gone.
+fn gone(session: &Session, dismissal: &Dismissal) -> Closed {
+    match dismissal.reason() {
+        Some(DismissReason::Slow) => Closed::Slow,
+        Some(DismissReason::Reaped) => Closed::Reaped,
+        Some(DismissReason::Operator) => Closed::Operator,
+        // Its answer was no stream, or the end came before it was read.
+        None => match session.phase.get() {
+            Phase::Ended(reason) => Closed::Session(reason),
+            Phase::Opening | Phase::Away { .. } | Phase::Open(_) => Closed::Left,
+        },
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
+        let closed = self.closed.unwrap_or_else(|| gone(&self.session, &self.dismissal));
+        self.session.metrics.clients_closed.add(closed, 1);
         self.session.audience.leave(self.seat);
         self.session.leave();
     }

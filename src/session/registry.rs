@@ -66,6 +66,8 @@ pub(super) struct Inner {
     /// Cancelled: the store is written for the last time elsewhere.
     keeping: CancellationToken,
     random: Mutex<Random>,
+    seed: u64,
+    created: AtomicU64,
     started: Instant,
 }
 
@@ -153,6 +155,8 @@ impl Registry {
             tasks: TaskTracker::new(),
             keeping: CancellationToken::new(),
             random: Mutex::new(Random::new(seed)),
+            seed,
+            created: AtomicU64::new(0),
             started: tokio::time::Instant::now().into_std(),
         };
         Self { inner: Arc::new(inner) }
@@ -219,6 +223,7 @@ impl Registry {
         let log = kept.unwrap_or_else(|| Log::new(log_settings, epoch, start));
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let session = Arc::new(Session::new(
+            self.inner.next_id(),
             request.key.clone(),
             Arc::clone(settings),
             log,
@@ -295,6 +300,12 @@ impl Registry {
     #[must_use]
     pub fn log_bytes(&self) -> usize {
         self.inner.budget.held()
+    }
+
+    /// The session of this id.
+    #[must_use]
+    pub fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.sessions().into_iter().find(|session| session.id() == id)
     }
 
     /// How many sessions there are.
@@ -479,6 +490,12 @@ impl Inner {
 
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.roster.all()
+    }
+
+    /// Names the next session. Not in order, so that what was noted before a restart names nothing after it.
+    fn next_id(&self) -> u64 {
+        let count = self.created.fetch_add(1, Ordering::Relaxed);
+        Random::new((!self.seed).wrapping_add(count)).draw()
     }
 
     fn fork_random(&self) -> Random {

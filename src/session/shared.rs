@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::audience::Audience;
 use super::head::Head;
 use super::keeping::Kept;
+use super::view::AttemptLog;
 use super::vouchers::Vouchers;
 use super::watched::Watched;
 use crate::config::RouteSettings;
@@ -75,6 +76,7 @@ pub(super) struct Variant {
 /// One session.
 #[derive(Debug)]
 pub struct Session {
+    pub(super) id: u64,
     pub(super) key: SessionKey,
     pub(super) settings: Arc<RouteSettings>,
     pub(super) log: RwLock<Log>,
@@ -94,12 +96,14 @@ pub struct Session {
     pub(super) accounted: AtomicUsize,
     retry: AtomicU64,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) attempts: AttemptLog,
     pub(super) kept: Kept,
     pub(super) vouchers: Vouchers,
 }
 
 impl Session {
     pub(super) fn new(
+        id: u64,
         key: SessionKey,
         settings: Arc<RouteSettings>,
         log: Log,
@@ -109,6 +113,7 @@ impl Session {
         let kept = if log.is_restored() { Kept::written_to(log.head()) } else { Kept::default() };
         let client_retry = settings.client_retry;
         let session = Self {
+            id,
             key,
             settings,
             log: RwLock::new(log),
@@ -123,6 +128,7 @@ impl Session {
             accounted: AtomicUsize::new(0),
             retry: AtomicU64::new(NO_RETRY),
             metrics,
+            attempts: AttemptLog::default(),
             kept,
             vouchers: Vouchers::default(),
         };

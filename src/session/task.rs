@@ -180,6 +180,7 @@ impl SessionTask {
                 Heard::Ended => self.stream_ended(true),
                 Heard::Broken(error) => {
                     tracing::info!(session = self.session.name(), %error, "the upstream broke off");
+                    self.session.attempts.broke("The upstream broke off its stream.".to_owned());
                     self.stream_ended(false);
                 }
             },
@@ -305,6 +306,11 @@ impl SessionTask {
                     self.news.mark_unchanged();
                 }
                 self.registry.metrics.upstream_attempts.add(outcome(&answer), 1);
+                if answer.is_event_stream {
+                    self.session.attempts.succeeded();
+                } else {
+                    self.session.attempts.failed(format!("The upstream answered {}.", answer.status));
+                }
                 tracing::debug!(
                     session = self.session.name(),
                     status = answer.status,
@@ -322,6 +328,7 @@ impl SessionTask {
             Err(error) => {
                 tracing::info!(session = self.session.name(), %error, "the upstream gave no answer");
                 self.registry.metrics.upstream_attempts.add(failure(error.fault()), 1);
+                self.session.attempts.failed(error.to_string());
                 if error.is_upstream_down() {
                     self.registry.health.failed(now());
                 } else {

@@ -2,19 +2,6 @@
 
 use crate::support::{Client, Proxy, Upstream};
 
-async fn scrape(proxy: &Proxy, accept: &str) -> (String, String) {
-    let mut client = Client::get(proxy.admin, "/metrics", &[("Host", "localhost"), ("Accept", accept)]).await;
-    let response = client.response().await;
-    assert_eq!(response.status, 200);
-    let kind = response.header("content-type").unwrap().to_owned();
-    (kind, String::from_utf8(response.body).unwrap())
-}
-
-fn value(text: &str, sample: &str) -> f64 {
-    let line = text.lines().find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
-    line.unwrap_or_else(|| panic!("{sample} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 const PATH: &str = "/v1/sessions/1/events";
 
 #[tokio::test]
@@ -31,8 +18,6 @@ async fn events_attempts_and_gaps_are_counted() {
     stream.send("id: 3\ndata: c\n\nid: 4\ndata: d\n\n").await;
     assert_eq!(client.data().await, "d");
 
-    let (kind, text) = scrape(&proxy, "").await;
-    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
     for (sample, expected) in [
         ("ssecar_clients", 1.0),
         ("ssecar_clients_joined_total", 1.0),
@@ -47,20 +32,35 @@ async fn events_attempts_and_gaps_are_counted() {
         ("ssecar_events_repeated_total", 1.0),
         ("ssecar_events_skipped_total", 1.0),
         ("ssecar_gaps_total{reason=\"event-too-large\"}", 1.0),
+        ("ssecar_deliveries_total", 4.0),
+        ("ssecar_join_seconds_count", 1.0),
         ("ssecar_memory_budget_bytes", 268_435_456.0),
     ] {
-        assert_eq!(value(&text, sample), expected, "{sample}");
+        assert_eq!(proxy.metric(sample).await, expected, "{sample}");
     }
-    assert!(value(&text, "ssecar_log_bytes") > 0.0);
+    assert!(proxy.metric("ssecar_log_bytes").await > 0.0);
+    let pieces = proxy.metric("ssecar_delivery_lag_seconds_count").await;
+    assert!((2.0..=4.0).contains(&pieces), "once for each piece that was handed over: {pieces}");
 }
 
 #[tokio::test]
-async fn a_scraper_that_asks_for_openmetrics_gets_it() {
+async fn a_scraper_gets_the_text_format_unless_it_asks_for_openmetrics() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::start(&upstream, &[]).await;
-    let (kind, text) = scrape(&proxy, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
-    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
-    assert!(text.ends_with("# EOF\n"));
+    for (accept, kind, end) in [
+        ("*/*", "text/plain; version=0.0.4", "_total 0\n"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text; version=1.0.0",
+            "# EOF\n",
+        ),
+    ] {
+        let mut client =
+            Client::get(proxy.admin, "/metrics", &[("Host", "localhost"), ("Accept", accept)]).await;
+        let response = client.response().await;
+        assert!(response.header("content-type").unwrap().starts_with(kind), "{}", response.head);
+        assert!(response.body.ends_with(end.as_bytes()), "{accept}");
+    }
 }
 
 #[tokio::test]
@@ -73,7 +73,45 @@ async fn whoever_a_limit_turns_away_is_counted_by_it_and_forwarded_answers_by_th
     let mut plain = Client::get(proxy.address, "/page", &[]).await;
     upstream.accept().await.answer(404, "", "no").await;
     assert_eq!(plain.status().await, 404);
-    let (_, text) = scrape(&proxy, "").await;
-    assert_eq!(value(&text, "ssecar_refused_total{limit=\"clients\"}"), 1.0);
-    assert_eq!(value(&text, "ssecar_forwarded_requests_total{class=\"4xx\"}"), 1.0);
+    assert_eq!(proxy.metric("ssecar_refused_total{limit=\"clients\"}").await, 1.0);
+    assert_eq!(proxy.metric("ssecar_forwarded_requests_total{class=\"4xx\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_client_is_counted_when_it_leaves_and_by_why() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--end-event=data=bye"]).await;
+    let leaver = proxy.ask(PATH, &[]).await;
+    let mut stream = upstream.stream().await;
+    let mut stayer = proxy.subscribe(PATH, &[]).await;
+    drop(leaver);
+    proxy.until("the leaver to be gone", |state| state["clients"] == 1).await;
+    stream.send("data: bye\n\n").await;
+    drop(stream);
+    assert_eq!(stayer.data().await, "bye");
+    assert_eq!(stayer.next().await, None);
+    proxy.until("the end", |state| state["clients"] == 0 && state["session_count"] == 0).await;
+    for (sample, expected) in [
+        ("ssecar_clients_joined_total", 2.0),
+        ("ssecar_clients_closed_total{reason=\"left\"}", 1.0),
+        ("ssecar_clients_closed_total{reason=\"finished\"}", 1.0),
+        ("ssecar_sessions_ended_total{reason=\"finished\"}", 1.0),
+        ("ssecar_delivered_bytes_total", stayer.chunks.iter().sum::<usize>() as f64),
+    ] {
+        assert_eq!(proxy.metric(sample).await, expected, "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_is_a_delivery_but_no_lag() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--late-join=ring"]).await;
+    let mut first = proxy.ask(PATH, &[]).await;
+    let mut stream = upstream.stream().await;
+    stream.send("data: a\n\n").await;
+    assert_eq!(first.data().await, "a");
+    let mut second = proxy.subscribe(PATH, &[]).await;
+    assert_eq!(second.data().await, "a");
+    assert_eq!(proxy.metric("ssecar_deliveries_total").await, 2.0);
+    assert_eq!(proxy.metric("ssecar_delivery_lag_seconds_count").await, 1.0);
 }

@@ -38,6 +38,7 @@ async fn a_client_that_stops_reading_is_reaped() {
     let (_upstream, proxy, client, mut stream) = session(&QUICK).await;
     flood(&mut stream).await;
     proxy.until("the client to be reaped", |state| state["clients"] == 0).await;
+    assert_eq!(proxy.metric("ssecar_clients_closed_total{reason=\"reaped\"}").await, 1.0);
     drop(client);
 }
 

@@ -15,6 +15,7 @@ mod resume;
 mod retention;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -108,8 +109,8 @@ impl Cursor {
 /// What a cursor finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
-    /// The next entries, joined; the cursor has moved behind them.
-    Batch(Bytes),
+    /// The next entries; the cursor has moved behind them.
+    Batch(Batch),
     /// Nothing new.
     UpToDate,
     /// What came next is gone: the client fell too far behind.
@@ -118,12 +119,27 @@ pub enum Read {
     Ended(EndReason),
 }
 
+/// Entries that are given to a client at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// As event-stream text.
+    pub text: Bytes,
+    /// How many are events.
+    pub events: u64,
+    /// When the first that the client did not ask for (by a replay) came from the upstream.
+    pub arrived: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Entry {
     position: Position,
     /// Bytes (with overhead) of all entries appended before this one.
     offset: u64,
     kind: Kind,
+    /// Not a comment, a `retry` or a notice.
+    is_event: bool,
+    /// When it came from the upstream; `None`: before a restart, or made here.
+    arrived: Option<Instant>,
     encoded: Encoded,
 }
 
@@ -216,6 +232,8 @@ pub struct Log {
     opening: Opening,
     ended: Option<EndReason>,
     is_restored: bool,
+    /// When what is being appended came from the upstream.
+    arriving: Option<Instant>,
 }
 
 impl Log {
@@ -244,6 +262,7 @@ impl Log {
             opening: Opening::default(),
             ended: None,
             is_restored: false,
+            arriving: None,
         }
     }
 
@@ -272,11 +291,16 @@ impl Log {
         self.shrink_ring();
     }
 
+    /// What is appended from now on came from the upstream in this moment; `None`: it is made here.
+    pub fn arriving(&mut self, now: Option<Instant>) {
+        self.arriving = now;
+    }
+
     /// Appends an event for connected clients only: no id, no place in the ring (spec 5.4).
     pub fn append_passing_event(&mut self, event_type: &[u8], data: &[u8]) {
         let encoded = encoder::event(None, event_type, data);
         self.opening.record(&encoded, self.head + 1, self.settings.late_join, self.settings.replay);
-        self.push(Kind::Passing, encoded);
+        self.push_as(Kind::Passing, true, encoded);
     }
 
     /// Appends a comment, a `retry` or a heartbeat for connected clients only.
@@ -376,6 +400,16 @@ impl Log {
         self.ring_events
     }
 
+    /// What lies between a place and the end: entries, and their bytes with overhead.
+    #[must_use]
+    pub fn behind(&self, place: Position) -> (u64, u64) {
+        let bytes = match self.entries.get(self.index_of(place)) {
+            Some(entry) => self.head_offset - entry.offset,
+            None => 0,
+        };
+        (self.head.saturating_sub(place), bytes)
+    }
+
     /// The epoch being written and the number of its newest event.
     #[must_use]
     pub fn epoch(&self) -> (Epoch, u64) {
@@ -399,6 +433,7 @@ impl Log {
         let is_for =
             |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
         let mut batch: Option<Bytes> = None;
+        let (mut events, mut arrived) = (0, None);
         let mut joined = BytesMut::new();
         loop {
             let Some(entry) = self.entries.get(index) else {
@@ -417,6 +452,10 @@ impl Log {
                 break;
             }
             cursor.next = entry.position + 1;
+            events += u64::from(entry.is_event);
+            if arrived.is_none() && entry.position >= cursor.live_from {
+                arrived = entry.arrived;
+            }
             match batch.take() {
                 // A client that is up to date gets the shared bytes as they are.
                 None if joined.is_empty() => batch = Some(payload),
@@ -426,23 +465,26 @@ impl Log {
                 }
             }
         }
-        if joined.is_empty() {
-            match batch {
-                Some(payload) => Read::Batch(payload),
-                None => self.ended.map_or(Read::UpToDate, Read::Ended),
-            }
-        } else {
-            Read::Batch(joined.freeze())
+        let text = if joined.is_empty() { batch } else { Some(joined.freeze()) };
+        match text {
+            Some(text) => Read::Batch(Batch { text, events, arrived }),
+            None => self.ended.map_or(Read::UpToDate, Read::Ended),
         }
     }
 
     fn push(&mut self, kind: Kind, encoded: Encoded) {
+        let is_event = matches!(kind, Kind::Event { .. });
+        self.push_as(kind, is_event, encoded);
+    }
+
+    fn push_as(&mut self, kind: Kind, is_event: bool, encoded: Encoded) {
         if !matches!(kind, Kind::Passing) {
             self.ring_bytes += encoded.chunk().len();
             self.ring_len += 1;
             self.ring_events += usize::from(matches!(kind, Kind::Event { .. }));
         }
-        let entry = Entry { position: self.head, offset: self.head_offset, kind, encoded };
+        let (position, offset, arrived) = (self.head, self.head_offset, self.arriving);
+        let entry = Entry { position, offset, kind, is_event, arrived, encoded };
         self.cost += entry.cost();
         self.head += 1;
         self.head_offset += entry.cost() as u64;

@@ -250,7 +250,7 @@ impl<'a> Input<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{GapReason, LateJoin, Read, ReplayLimits};
+    use super::super::{Batch, GapReason, LateJoin, Read, ReplayLimits};
     use super::*;
     use crate::proto::event_id::LastEventId;
 
@@ -280,7 +280,7 @@ mod tests {
 
     fn read(log: &Log, mut cursor: super::super::Cursor) -> String {
         match log.read(&mut cursor, 1 << 20) {
-            Read::Batch(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Read::Batch(Batch { text: bytes, .. }) => String::from_utf8(bytes.to_vec()).unwrap(),
             Read::UpToDate => String::new(),
             other => panic!("{other:?}"),
         }

@@ -31,7 +31,7 @@ fn append(log: &mut Log, texts: impl IntoIterator<Item = u32>) {
 
 fn all(log: &Log, cursor: &mut Cursor) -> String {
     let mut text = String::new();
-    while let Read::Batch(bytes) = log.read(cursor, 100) {
+    while let Read::Batch(Batch { text: bytes, .. }) = log.read(cursor, 100) {
         text.push_str(std::str::from_utf8(&bytes).unwrap());
     }
     text
@@ -422,7 +422,7 @@ proptest! {
                 Step::Read { client } => {
                     let client = &mut clients[client];
                     match log.read(&mut client.cursor, 500) {
-                        Read::Batch(bytes) => client.take(std::str::from_utf8(&bytes).unwrap()),
+                        Read::Batch(Batch { text: bytes, .. }) => client.take(std::str::from_utf8(&bytes).unwrap()),
                         Read::UpToDate => prop_assert!(client.next == number + 1 || client.may_jump),
                         Read::Lost => reconnect(&log, client, number),
                         Read::Ended(reason) => prop_assert!(false, "{:?}", reason),
@@ -439,7 +439,7 @@ proptest! {
             prop_assert!(log.ring_events() <= ring);
         }
         for client in &mut clients {
-            while let Read::Batch(bytes) = log.read(&mut client.cursor, 500) {
+            while let Read::Batch(Batch { text: bytes, .. }) = log.read(&mut client.cursor, 500) {
                 client.take(std::str::from_utf8(&bytes).unwrap());
             }
         }

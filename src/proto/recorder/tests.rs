@@ -1,6 +1,6 @@
 use super::*;
 use crate::proto::event_id::{EventIds, LastEventId};
-use crate::proto::log::{LateJoin, LogSettings, Read, ReplayLimits};
+use crate::proto::log::{Batch, LateJoin, LogSettings, Read, ReplayLimits};
 
 /// A session over several connections, and a client that reads everything.
 struct Story {
@@ -62,7 +62,7 @@ impl Story {
     /// What the client got since the last look: data, `gap:REASON`, or the line itself.
     fn seen(&mut self) -> Vec<String> {
         let mut text = String::new();
-        while let Read::Batch(bytes) = self.log.read(&mut self.cursor, 1 << 16) {
+        while let Read::Batch(Batch { text: bytes, .. }) = self.log.read(&mut self.cursor, 1 << 16) {
             text.push_str(std::str::from_utf8(&bytes).unwrap());
         }
         text.split("\n\n").filter(|block| !block.is_empty()).map(|block| summary(block).to_owned()).collect()

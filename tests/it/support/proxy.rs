@@ -80,6 +80,15 @@ impl Proxy {
         serde_json::from_slice(&response.body).unwrap()
     }
 
+    /// One sample of `/metrics`.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let mut client = Client::get(self.admin, "/metrics", &[("Host", "localhost")]).await;
+        let text = String::from_utf8(client.response().await.body).unwrap();
+        let is_it = |line: &&str| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' '));
+        let line = text.lines().find(is_it).unwrap_or_else(|| panic!("{sample} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Waits until the admin listener's view fulfils a condition.
     pub(crate) async fn until(&self, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
         soon(what, async {

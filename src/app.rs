@@ -38,6 +38,13 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The token for the admin listener can't be read.
+    AdminToken {
+        /// What `--admin-token-file` named.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: admin::BadToken,
+    },
     /// The system gives no random numbers.
     Random(getrandom::Error),
     /// ssecar's own credential can't be used.
@@ -57,6 +64,9 @@ impl std::fmt::Display for StartError {
             Self::Upstream(error) => write!(f, "{error}"),
             Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
             Self::Authorization(error) => write!(f, "{error}"),
+            Self::AdminToken { file, error } => {
+                write!(f, "--admin-token-file '{}': {error}", file.display())
+            }
             Self::Random(error) => write!(f, "no random numbers: {error}"),
             Self::State { dir, error } => write!(f, "--state-dir '{}': {error}", dir.display()),
         }
@@ -70,7 +80,7 @@ impl std::error::Error for StartError {}
 pub struct App {
     config: Config,
     clients: TcpListener,
-    admin: Option<TcpListener>,
+    admin: Option<admin::Listener>,
     registry: Registry,
     rings: Option<(Opened, Duration)>,
     health: Arc<Health>,
@@ -94,6 +104,12 @@ impl App {
         };
         let clients = listen("--listen", config.server.listen)?;
         let admin = config.admin.listen.map(|address| listen("--admin-listen", address)).transpose()?;
+        let token = config.admin.token_file.as_deref().map(|file| {
+            let read = admin::Token::read(file);
+            read.map_err(|error| StartError::AdminToken { file: file.to_owned(), error })
+        });
+        let token = token.transpose()?;
+        let admin = admin.map(|listener| admin::Listener::new(listener, token));
         let opened = config.sessions.state_dir.as_deref().map(|dir| open_state(dir, &config)).transpose()?;
         let mut key = [0; 16];
         match &opened {
@@ -131,7 +147,7 @@ impl App {
     /// # Errors
     /// The system does not say.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+        self.admin.as_ref().map(admin::Listener::address).transpose()
     }
 
     /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
@@ -144,12 +160,13 @@ impl App {
         let (admin_trigger, admin_shutdown) = Shutdown::new();
         let admin_task = admin.map(|listener| {
             let state = admin::State::new(
+                config.upstream.target.to_string(),
                 registry.clone(),
                 Arc::clone(&health),
                 Arc::clone(&metrics),
                 shutdown.clone(),
             );
-            tokio::spawn(admin::run(listener, state, admin_shutdown))
+            tokio::spawn(listener.run(state, admin_shutdown))
         });
         let drain = config.server.drain;
         let handler = gateway.clone();

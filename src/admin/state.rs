@@ -1,14 +1,17 @@
-//! What operators are shown, as one JSON snapshot. No secret is in it: sessions are named by their
-//! path and query with credentials hidden.
+//! What operators are shown of the whole. No secret is in it: sessions are named by their path and query
+//! with credentials hidden.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::metrics::{Format, Metrics, Now};
-use crate::session::{Registry, Session, SessionState};
+use super::samples::{Sample, millis};
+use super::sessions;
+use crate::metrics::{Closed, Format, Metrics, Now};
+use crate::session::{Registry, Session};
 use crate::shutdown::{Phase, Shutdown};
-use crate::upstream::health::Health;
+use crate::upstream::health::{Change, Health};
 
 /// The most sessions in one snapshot.
 const SESSIONS_SHOWN_MAX: usize = 1000;
@@ -16,17 +19,25 @@ const SESSIONS_SHOWN_MAX: usize = 1000;
 /// Where snapshots come from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct State {
+    upstream: Arc<str>,
     registry: Registry,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
+    started: SystemTime,
 }
 
 impl State {
-    /// Of a running program.
+    /// Of a running program; `upstream` as it may be shown.
     #[must_use]
-    pub fn new(registry: Registry, health: Arc<Health>, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
-        Self { registry, health, metrics, shutdown }
+    pub fn new(
+        upstream: String,
+        registry: Registry,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { upstream: upstream.into(), registry, health, metrics, shutdown, started: SystemTime::now() }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -46,47 +57,59 @@ impl State {
         self.metrics.to_text(format, &now)
     }
 
-    pub(super) fn snapshot(&self) -> Value {
-        let mut sessions = self.registry.sessions();
-        let count = sessions.len();
-        sessions.sort_by_key(|session| std::cmp::Reverse(session.clients()));
-        sessions.truncate(SESSIONS_SHOWN_MAX);
+    pub(super) fn sample(&self) -> Sample {
+        Sample::of(&self.metrics, self.registry.clients())
+    }
+
+    pub(super) fn sessions(&self) -> Vec<Arc<Session>> {
+        self.registry.sessions()
+    }
+
+    pub(super) fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.registry.session(id)
+    }
+
+    /// Everything but the sessions one by one.
+    pub(super) fn overview(&self) -> Value {
+        let metrics = &self.metrics;
+        let changes = self.health.changes();
+        let change = |change: &Change| json!({"at_ms": millis(change.at), "state": change.state});
+        let counts = |counts: Vec<(&'static str, u64)>| {
+            counts.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
+        };
+        let gaps: serde_json::Map<String, Value> = counts(metrics.gaps.all().collect());
+        let closed: serde_json::Map<String, Value> = counts(metrics.clients_closed.all().collect());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "upstream": &*self.upstream,
+            "started_ms": millis(self.started),
             "draining": self.is_draining(),
             "breaker": self.health.state().as_str(),
+            "breaker_changes": changes.iter().map(change).collect::<Vec<_>>(),
+            "session_count": self.registry.session_count(),
+            "upstream_subscriptions": metrics.upstream_subscriptions.get(),
             "clients": self.registry.clients(),
-            "state_write_failures": self.registry.store_failures(),
+            "connections": metrics.connections.get(),
+            "clients_slow": metrics.clients_closed.get(Closed::Slow),
+            "clients_reaped": metrics.clients_closed.get(Closed::Reaped),
+            "clients_closed": closed,
+            "gaps": gaps,
+            "catch_ups": metrics.catch_ups.get(),
+            "refused": metrics.refused_total(),
             "log_bytes": self.registry.log_bytes(),
+            "memory_budget_bytes": self.registry.memory_budget(),
+            "state_write_failures": self.registry.store_failures(),
             "advices": self.registry.advices().iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "session_count": count,
-            "sessions": sessions.iter().map(|session| show(session)).collect::<Vec<_>>(),
         })
     }
-}
 
-fn show(session: &Session) -> Value {
-    let (state, retry_in_ms, failures) = match session.state() {
-        SessionState::Connecting => ("connecting", None, 0),
-        SessionState::Live => ("live", None, 0),
-        SessionState::Waiting { wait, failures } => {
-            ("waiting", u64::try_from(wait.as_millis()).ok(), failures)
-        }
-        SessionState::Gone => ("gone", None, 0),
-    };
-    session.with_log(|log| {
-        let (epoch, seq) = log.epoch();
-        json!({
-            "name": session.name(),
-            "state": state,
-            "retry_in_ms": retry_in_ms,
-            "failures": failures,
-            "clients": session.clients(),
-            "epoch": epoch.to_string(),
-            "newest": seq,
-            "ring_events": log.ring_events(),
-            "ring_events_max": session.settings().replay.events,
-            "log_bytes": log.cost(),
-        })
-    })
+    /// The same with the sessions that have the most clients.
+    pub(super) fn everything(&self) -> Value {
+        let mut sessions = self.sessions();
+        sessions.sort_by_cached_key(|session| std::cmp::Reverse(session.clients()));
+        sessions.truncate(SESSIONS_SHOWN_MAX);
+        let mut overview = self.overview();
+        overview["sessions"] = sessions.iter().map(|session| sessions::show(session)).collect();
+        overview
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         state_dir,
         route,
     } = sessions;
-    let AdminFlags { admin_listen: AdminListen(admin_listen) } = admin;
+    let AdminFlags { admin_listen: AdminListen(admin_listen), admin_token_file } = admin;
     let LogFlags { log_format, log_filter } = log;
     let mut credentials = [AUTHORIZATION, COOKIE].into_iter().chain(credential_header.iter().cloned());
     if let Some(name) = credentials.find(|name| ignore_header.contains(name)) {
@@ -157,6 +158,14 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     }
     if admin_listen == Some(listen) && listen.port() != 0 {
         return Err(wrong(format!("--admin-listen '{listen}': expected another address than --listen")));
+    }
+    let is_beyond_loopback = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let Some(address) = admin_listen.filter(is_beyond_loopback)
+        && admin_token_file.is_none()
+    {
+        return Err(wrong(format!(
+            "--admin-listen '{address}': not on loopback, so --admin-token-file is needed"
+        )));
     }
     let routes = RouteTable {
         routes: route.iter().map(|text| check_route(text, args)).collect::<Result<_, _>>()?,
@@ -204,7 +213,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             catch_ups_max: catch_up_max,
         },
         routes,
-        admin: AdminConfig { listen: admin_listen },
+        admin: AdminConfig { listen: admin_listen, token_file: admin_token_file },
         log: LogConfig {
             format: match log_format {
                 LogFormatChoice::Text => LogFormat::Text,

@@ -352,6 +352,9 @@ pub(super) struct AdminFlags {
     /// Where health and state are served (off: nowhere)
     #[arg(long, env = "SSECAR_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9180", value_parser = address_or_off)]
     pub admin_listen: AdminListen,
+    /// The bearer token for everything there but /livez, /readyz and the page itself: the file's first line; needed where --admin-listen is not on loopback
+    #[arg(long, env = "SSECAR_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -189,6 +189,8 @@ pub struct SessionsConfig {
 pub struct AdminConfig {
     /// Where it listens; `None`: not at all.
     pub listen: Option<SocketAddr>,
+    /// The file whose first line is the bearer token; `None` only on loopback.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The form of log lines.

@@ -151,6 +151,12 @@ impl Metrics {
         self.refused.add(limit, 1);
     }
 
+    /// All that were turned away.
+    #[must_use]
+    pub fn refused_total(&self) -> u64 {
+        self.refused.total()
+    }
+
     /// Everything, as text.
     #[must_use]
     pub fn to_text(&self, format: Format, now: &Now) -> String {

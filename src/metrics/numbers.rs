@@ -82,6 +82,12 @@ impl<L: Label> Family<L> {
         L::ALL.iter().zip(&self.counters).map(|(label, counter)| (label.as_str(), counter.get()))
     }
 
+    /// Of one value.
+    #[must_use]
+    pub fn get(&self, label: L) -> u64 {
+        self.all().find(|(known, _)| *known == label.as_str()).map_or(0, |(_, count)| count)
+    }
+
     /// Of all values.
     #[must_use]
     pub fn total(&self) -> u64 {

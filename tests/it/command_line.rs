@@ -18,6 +18,18 @@ async fn a_wrong_value_stops_the_start_with_one_line_and_exit_code_2() {
         (&["--upstream=ftp://x"][..], "ssecar: --upstream 'ftp://x': expected http://HOST:PORT"),
         (&[], "ssecar: --upstream is missing"),
         (&["--upstream=http://127.0.0.1:1", "--listen=203.0.113.1:1"], "ssecar: --listen '203.0.113.1:1': "),
+        (
+            &["--upstream=http://127.0.0.1:1", "--admin-listen=0.0.0.0:0"],
+            "ssecar: --admin-listen '0.0.0.0:0': not on loopback, so --admin-token-file is needed",
+        ),
+        (
+            &["--upstream=http://127.0.0.1:1", "--listen=127.0.0.1:0", "--admin-token-file=/nowhere"],
+            "ssecar: --admin-token-file '/nowhere': ",
+        ),
+        (
+            &["--upstream=http://127.0.0.1:1", "--listen=127.0.0.1:0", "--admin-token-file=/dev/null"],
+            "ssecar: --admin-token-file '/dev/null': expected a line of at least 16",
+        ),
         (&["--upstream=https://x", "--upstream-ca=/nowhere"], "ssecar: --upstream-ca '/nowhere': "),
     ] {
         let output = soon("the exit", ssecar(args).env_remove("SSECAR_UPSTREAM").output()).await.unwrap();

@@ -15,10 +15,12 @@
 //! | `reaping` | clients that take nothing, half-sent requests, idle connections |
 //! | `state` | rings kept over restarts and crashes |
 //! | `metrics` | what is counted |
+//! | `admin` | the API, its actions, who may use it, what it never tells |
 //! | `stopping` | draining |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
+mod admin;
 mod bad_upstream;
 mod catch_up;
 mod command_line;

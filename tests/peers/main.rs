@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `reconnects` | clients cut off, ssecar restarted, the service restarted, while events flow |
 //! | `cold_start` | a thousand clients of a cold session |
+//! | `formats` | the API's description and the metrics, held to their formats by others |
 //! | `greeting` | a service that greets each connection, and what late clients get |
 //! | `pass_through` | a WebSocket, a gibibyte each way, `HEAD`, with flat memory |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
 mod cold_start;
+mod formats;
 mod greeting;
 mod pass_through;
 mod reconnects;

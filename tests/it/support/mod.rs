@@ -3,12 +3,13 @@
 
 mod client;
 mod proxy;
+pub(crate) mod schema;
 mod upstream;
 
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Response};
 pub(crate) use proxy::Proxy;
 pub(crate) use upstream::{Exchange, Upstream};
 

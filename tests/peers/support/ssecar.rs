@@ -40,6 +40,11 @@ impl Ssecar {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// On the admin listener.
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin)
+    }
+
     /// Whether it was started with exactly this flag.
     pub(crate) fn has_flag(&self, flag: &str) -> bool {
         self.args.iter().any(|arg| arg == flag)
@@ -47,7 +52,7 @@ impl Ssecar {
 
     /// What the admin listener tells.
     pub(crate) async fn state(&self) -> serde_json::Value {
-        let text = curl(&[&format!("http://127.0.0.1:{}/api/state", self.admin)]).await;
+        let text = curl(&[&self.admin_url("/api/state")]).await;
         serde_json::from_str(&text).unwrap()
     }
 

@@ -1,0 +1,342 @@
+//! Sessions and their clients as JSON, sorted, filtered and cut into pages here, so that a page that
+//! shows fifty of ten thousand costs fifty.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::samples::millis;
+use crate::session::{ClientView, Lag, LastError, Session, SessionState};
+
+/// Rows in an answer, unless fewer are asked for.
+const ROWS_MAX: usize = 500;
+const ROWS_DEFAULT: usize = 50;
+
+/// The name that an id has in paths.
+pub(super) fn id_text(id: u64) -> String {
+    format!("{id:016x}")
+}
+
+/// The id of such a name.
+pub(super) fn parse_id(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok().filter(|id| id_text(*id) == text)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SessionOrder {
+    Name,
+    State,
+    Clients,
+    Ring,
+    Memory,
+    Lag,
+    Failures,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientOrder {
+    Id,
+    Peer,
+    Connected,
+    Bytes,
+    Lag,
+}
+
+/// Which rows.
+#[derive(Debug, PartialEq, Eq)]
+struct Page {
+    is_descending: bool,
+    offset: usize,
+    limit: usize,
+}
+
+/// Which sessions, in which order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SessionQuery {
+    order: SessionOrder,
+    /// A part of the name, in lower case.
+    filter: String,
+    state: Option<String>,
+    page: Page,
+}
+
+/// Which clients of a session, in which order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ClientQuery {
+    order: ClientOrder,
+    page: Page,
+}
+
+impl SessionQuery {
+    /// From a request's query.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let mut wanted = Self {
+            order: SessionOrder::Clients,
+            filter: String::new(),
+            state: None,
+            page: Page { is_descending: true, offset: 0, limit: ROWS_DEFAULT },
+        };
+        for (name, value) in parameters(query) {
+            match name.as_str() {
+                "sort" => {
+                    wanted.order = match value.as_str() {
+                        "name" => SessionOrder::Name,
+                        "state" => SessionOrder::State,
+                        "clients" => SessionOrder::Clients,
+                        "ring" => SessionOrder::Ring,
+                        "log_bytes" => SessionOrder::Memory,
+                        "lag" => SessionOrder::Lag,
+                        "failures" => SessionOrder::Failures,
+                        _ => return Err(format!("sort '{value}': see /api/openapi.json")),
+                    }
+                }
+                "filter" => wanted.filter = value.to_lowercase(),
+                "state" => wanted.state = Some(value),
+                _ => wanted.page.parse(&name, &value)?,
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+impl ClientQuery {
+    /// From a request's query.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub(super) fn parse(query: &str) -> Result<Self, String> {
+        let page = Page { is_descending: true, offset: 0, limit: ROWS_DEFAULT };
+        let mut wanted = Self { order: ClientOrder::Lag, page };
+        for (name, value) in parameters(query) {
+            match name.as_str() {
+                "sort" => {
+                    wanted.order = match value.as_str() {
+                        "id" => ClientOrder::Id,
+                        "peer" => ClientOrder::Peer,
+                        "connected" => ClientOrder::Connected,
+                        "bytes" => ClientOrder::Bytes,
+                        "lag" => ClientOrder::Lag,
+                        _ => return Err(format!("sort '{value}': see /api/openapi.json")),
+                    }
+                }
+                _ => wanted.page.parse(&name, &value)?,
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+impl Page {
+    fn parse(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse::<usize>().map_err(|_| format!("{name} '{value}': expected a number"));
+        match (name, value) {
+            ("order", "asc") => self.is_descending = false,
+            ("order", "desc") => self.is_descending = true,
+            ("order", _) => return Err(format!("order '{value}': expected asc or desc")),
+            ("offset", _) => self.offset = number()?,
+            ("limit", _) => self.limit = number()?.min(ROWS_MAX),
+            _ => return Err(format!("{name}: no such parameter; see /api/openapi.json")),
+        }
+        Ok(())
+    }
+
+    /// Sorts, ties by `tie`, and gives the rows of the page.
+    fn of<T>(
+        &self,
+        rows: &mut Vec<T>,
+        compare: impl Fn(&T, &T) -> Ordering,
+        tie: impl Fn(&T, &T) -> Ordering,
+    ) {
+        rows.sort_unstable_by(|left, right| {
+            let order = compare(left, right);
+            let order = if self.is_descending { order.reverse() } else { order };
+            order.then_with(|| tie(left, right))
+        });
+        rows.drain(..self.offset.min(rows.len()));
+        rows.truncate(self.limit);
+    }
+}
+
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    query.split('&').filter(|parameter| !parameter.is_empty()).map(move |parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        (decoded(name), decoded(value))
+    })
+}
+
+/// A session with the values it is sorted by, looked up once.
+struct Row {
+    session: Arc<Session>,
+    state: &'static str,
+    clients: usize,
+    ring: usize,
+    log_bytes: usize,
+    lag: Option<Lag>,
+    failures: u64,
+}
+
+impl Row {
+    fn new(session: Arc<Session>) -> Self {
+        let (ring, log_bytes) = session.with_log(|log| (log.ring_events(), log.cost()));
+        Self {
+            state: state_name(session.state()),
+            clients: session.clients(),
+            ring,
+            log_bytes,
+            lag: session.slowest(),
+            failures: session.attempts().failed,
+            session,
+        }
+    }
+
+    fn compare(&self, other: &Self, order: SessionOrder) -> Ordering {
+        let lag = |row: &Self| row.lag.map_or(0, |lag| lag.bytes);
+        match order {
+            SessionOrder::Name => self.session.name().cmp(other.session.name()),
+            SessionOrder::State => self.state.cmp(other.state),
+            SessionOrder::Clients => self.clients.cmp(&other.clients),
+            SessionOrder::Ring => self.ring.cmp(&other.ring),
+            SessionOrder::Memory => self.log_bytes.cmp(&other.log_bytes),
+            SessionOrder::Lag => lag(self).cmp(&lag(other)),
+            SessionOrder::Failures => self.failures.cmp(&other.failures),
+        }
+    }
+}
+
+/// The sessions that are asked for.
+pub(super) fn list(sessions: Vec<Arc<Session>>, query: &SessionQuery) -> Value {
+    let total = sessions.len();
+    let is_wanted = |session: &Arc<Session>| {
+        (query.filter.is_empty() || session.name().to_lowercase().contains(&query.filter))
+            && query.state.as_deref().is_none_or(|state| state_name(session.state()) == state)
+    };
+    let mut rows: Vec<Row> = sessions.into_iter().filter(is_wanted).map(Row::new).collect();
+    let matched = rows.len();
+    let by_name = |left: &Row, right: &Row| {
+        left.session.name().cmp(right.session.name()).then(left.session.id().cmp(&right.session.id()))
+    };
+    query.page.of(&mut rows, |left, right| left.compare(right, query.order), by_name);
+    json!({
+        "total": total,
+        "matched": matched,
+        "offset": query.page.offset,
+        "sessions": rows.iter().map(|row| show(&row.session)).collect::<Vec<_>>(),
+    })
+}
+
+/// The clients that are asked for.
+pub(super) fn clients(session: &Session, query: &ClientQuery) -> Value {
+    let mut rows = session.clients_seen();
+    let total = rows.len();
+    let lag = |client: &ClientView| client.lag.map_or(0, |lag| lag.bytes);
+    let compare = |left: &ClientView, right: &ClientView| match query.order {
+        ClientOrder::Id => left.id.cmp(&right.id),
+        ClientOrder::Peer => left.peer.cmp(&right.peer),
+        ClientOrder::Connected => left.connected.cmp(&right.connected),
+        ClientOrder::Bytes => left.bytes.cmp(&right.bytes),
+        ClientOrder::Lag => lag(left).cmp(&lag(right)),
+    };
+    query.page.of(&mut rows, compare, |left, right| left.id.cmp(&right.id));
+    let show = |client: &ClientView| {
+        json!({
+            "id": client.id,
+            "peer": client.peer.map(|peer| peer.to_string()),
+            "connected_seconds": client.connected.as_secs_f64(),
+            "bytes": client.bytes,
+            "lag": client.lag.map(lag_json),
+        })
+    };
+    json!({
+        "total": total,
+        "offset": query.page.offset,
+        "clients": rows.iter().map(show).collect::<Vec<_>>(),
+    })
+}
+
+/// One session.
+pub(super) fn show(session: &Session) -> Value {
+    let state = session.state();
+    let (retry_in_ms, failures) = match state {
+        SessionState::Waiting { wait, failures } => (u64::try_from(wait.as_millis()).ok(), failures),
+        SessionState::Connecting | SessionState::Live | SessionState::Gone => (None, 0),
+    };
+    let attempts = session.attempts();
+    let error = |LastError { at, text }: &LastError| json!({"at_ms": millis(*at), "text": text});
+    let slowest = session.slowest();
+    session.with_log(|log| {
+        let (epoch, seq) = log.epoch();
+        json!({
+            "id": id_text(session.id()),
+            "name": session.name(),
+            "state": state_name(state),
+            "retry_in_ms": retry_in_ms,
+            "failures": failures,
+            "attempts": attempts.made,
+            "attempts_failed": attempts.failed,
+            "last_error": attempts.last_error.as_ref().map(error),
+            "clients": session.clients(),
+            "slowest": slowest.map(lag_json),
+            "lag_bytes_max": session.settings().client_lag_max,
+            "epoch": epoch.to_string(),
+            "newest": seq,
+            "ring_events": log.ring_events(),
+            "ring_events_max": session.settings().replay.events,
+            "log_bytes": log.cost(),
+        })
+    })
+}
+
+fn lag_json(lag: Lag) -> Value {
+    json!({"entries": lag.entries, "bytes": lag.bytes})
+}
+
+fn state_name(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Connecting => "connecting",
+        SessionState::Live => "live",
+        SessionState::Waiting { .. } => "waiting",
+        SessionState::Gone => "gone",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_name() {
+        for id in [0, 1, 0xfeed_beef, u64::MAX] {
+            assert_eq!(parse_id(&id_text(id)), Some(id));
+        }
+        for bad in ["", "1", "+000000000000001", "000000000000000G", "FFFFFFFFFFFFFFFF"] {
+            assert_eq!(parse_id(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_whole_or_refused() {
+        let query = SessionQuery::parse("sort=lag&order=asc&filter=%2FV1+x&limit=9000&offset=7").unwrap();
+        assert_eq!(query.filter, "/v1 x");
+        assert_eq!(query.page, Page { is_descending: false, offset: 7, limit: ROWS_MAX });
+        for wrong in ["sort=x", "order=up", "limit=-1", "offset=a", "what=1"] {
+            assert!(SessionQuery::parse(wrong).is_err(), "{wrong}");
+            assert!(ClientQuery::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_cut_out_of_what_was_sorted() {
+        let mut rows = vec![(1, 'a'), (3, 'b'), (2, 'c'), (3, 'a')];
+        let page = Page { is_descending: true, offset: 1, limit: 2 };
+        page.of(&mut rows, |left, right| left.0.cmp(&right.0), |left, right| left.1.cmp(&right.1));
+        assert_eq!(rows, [(3, 'b'), (2, 'c')]);
+        page.of(&mut rows, |left, right| left.cmp(right), |left, right| left.cmp(right));
+        assert_eq!(rows, [(2, 'c')]);
+    }
+}

@@ -9,14 +9,16 @@ use std::time::{Duration, SystemTime};
 
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin;
 use crate::config::Config;
 use crate::message::session_key::{KeyHasher, KeyRules};
 use crate::metrics::Metrics;
 use crate::server::accept::{self, ServerLimits};
-use crate::server::connection::ConnectionLimits;
+use crate::server::connection::{ConnectionLimits, Entrance};
 use crate::server::gateway::Gateway;
+use crate::server::tls::{Tls, TlsError};
 use crate::session::{ClientLimits, Parts, Registry};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::store::{Opened, Store, StoreError};
@@ -45,6 +47,8 @@ pub enum StartError {
         /// What is wrong with it.
         error: admin::BadToken,
     },
+    /// Clients can't be served over TLS.
+    Tls(TlsError),
     /// The system gives no random numbers.
     Random(getrandom::Error),
     /// ssecar's own credential can't be used.
@@ -63,6 +67,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Upstream(error) => write!(f, "{error}"),
             Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
+            Self::Tls(error) => write!(f, "{error}"),
             Self::Authorization(error) => write!(f, "{error}"),
             Self::AdminToken { file, error } => {
                 write!(f, "--admin-token-file '{}': {error}", file.display())
@@ -86,6 +91,7 @@ pub struct App {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     gateway: Gateway,
+    tls: Option<Tls>,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
 }
@@ -99,6 +105,7 @@ impl App {
         let upstream = UpstreamClient::new(&config.upstream).map_err(StartError::Upstream)?;
         let authorization = config.upstream.authorization_file.as_deref().map(OwnAuthorization::open);
         let authorization = authorization.transpose().map_err(StartError::Authorization)?.map(Arc::new);
+        let tls = config.server.certificate.as_ref().map(Tls::open).transpose().map_err(StartError::Tls)?;
         let listen = |flag, address: SocketAddr| {
             accept::listen(address).map_err(|error| StartError::Bind { flag, address, error })
         };
@@ -131,7 +138,7 @@ impl App {
         let registry = Registry::new(&config.sessions, limits, parts.clone(), seed);
         let rings = opened.map(|opened| (opened, longest_linger(&config)));
         let gateway = Gateway::new(&config, parts, registry.clone(), authorization);
-        Ok(Self { config, clients, admin, registry, rings, health, metrics, gateway, trigger, shutdown })
+        Ok(Self { config, clients, admin, registry, rings, health, metrics, gateway, tls, trigger, shutdown })
     }
 
     /// Where clients connect.
@@ -152,8 +159,20 @@ impl App {
 
     /// Runs until `first` is done, then drains (spec 11), at most until `second` is done.
     pub async fn run(self, first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
-        let Self { config, clients, admin, registry, rings, health, metrics, gateway, trigger, shutdown } =
-            self;
+        let Self {
+            config,
+            clients,
+            admin,
+            registry,
+            rings,
+            health,
+            metrics,
+            gateway,
+            tls,
+            trigger,
+            shutdown,
+        } = self;
+        let renewal = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.keep_fresh())));
         if let Some((opened, linger)) = rings {
             registry.keep(opened, linger);
         }
@@ -174,7 +193,8 @@ impl App {
             let handler = handler.clone();
             async move { Ok(handler.handle(request).await) }
         });
-        let mut server = tokio::spawn(accept::serve(clients, service, limits(&config, metrics), shutdown));
+        let mut server =
+            tokio::spawn(accept::serve(clients, service, limits(&config, metrics, tls), shutdown));
 
         first.await;
         tracing::info!(drain = ?drain, clients = registry.clients(), "stopping: draining");
@@ -202,6 +222,7 @@ impl App {
         if let Some(task) = admin_task {
             report_end("admin listener", tokio::time::timeout(END_TIMEOUT, task).await);
         }
+        drop(renewal);
         tracing::info!("stopped");
     }
 }
@@ -226,11 +247,13 @@ fn key_rules(config: &Config) -> KeyRules {
     }
 }
 
-fn limits(config: &Config, metrics: Arc<Metrics>) -> ServerLimits {
+fn limits(config: &Config, metrics: Arc<Metrics>, tls: Option<Tls>) -> ServerLimits {
+    let balancers = config.server.proxy_protocol.then(|| config.server.trusted_proxies.clone().into());
     ServerLimits {
         connections_max: config.server.clients_max.saturating_add(CONNECTIONS_RESERVE),
         unacknowledged_max: Some(config.server.idle_timeout),
         metrics,
+        entrance: Entrance { balancers, tls },
         connection: ConnectionLimits::from(&config.server),
     }
 }

@@ -20,8 +20,8 @@ use super::flags::{
 use super::units::show;
 use super::{
     AdminConfig, ClientCertificate, Config, EventIds, HostHeader, LateJoin, LegacyConfig, LegacyMode,
-    LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerConfig, SessionsConfig, Share,
-    Transport, UpstreamConfig,
+    LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerCertificate, ServerConfig,
+    SessionsConfig, Share, Transport, UpstreamConfig,
 };
 use crate::proto::backoff::BackoffLimits;
 use crate::proto::end_event::EndEvent;
@@ -124,7 +124,16 @@ fn wrong(line: impl Into<String>) -> ConfigError {
 
 fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     let Flags { upstream, listen, legacy, sessions, streams, limits, admin, log, command: _ } = flags;
-    let ListenFlags { listen, trusted_proxy, drain } = listen;
+    let ListenFlags { listen, tls_cert, tls_key, proxy_protocol, trusted_proxy, drain } = listen;
+    let certificate = match (tls_cert, tls_key) {
+        (Some(chain), Some(key)) => Some(ServerCertificate { chain, key }),
+        (None, None) => None,
+        (Some(_), None) => return Err(wrong("--tls-cert needs --tls-key too")),
+        (None, Some(_)) => return Err(wrong("--tls-key needs --tls-cert too")),
+    };
+    if proxy_protocol && trusted_proxy.is_empty() {
+        return Err(wrong("--proxy-protocol needs --trusted-proxy: whose word is to be taken"));
+    }
     let LimitFlags {
         max_clients,
         max_clients_per_ip,
@@ -191,6 +200,8 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
         upstream: check_upstream(upstream)?,
         server: ServerConfig {
             listen,
+            certificate,
+            proxy_protocol,
             trusted_proxies: trusted_proxy,
             clients_max: max_clients,
             clients_per_ip_max: (max_clients_per_ip > 0).then_some(max_clients_per_ip),

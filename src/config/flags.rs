@@ -128,6 +128,15 @@ pub(super) struct ListenFlags {
     /// Where clients connect
     #[arg(long, env = "SSECAR_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     pub listen: SocketAddr,
+    /// Speak TLS to clients: the certificate, with its chain (PEM); read anew when the file changes
+    #[arg(long, env = "SSECAR_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM)
+    #[arg(long, env = "SSECAR_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Each connection begins with a PROXY protocol header (version 2) that names the client; only --trusted-proxy may connect
+    #[arg(long, env = "SSECAR_PROXY_PROTOCOL", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub proxy_protocol: bool,
     /// Proxies before this one whose X-Forwarded-* and Forwarded are believed (may be repeated)
     #[arg(long, env = "SSECAR_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = '\n', value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,

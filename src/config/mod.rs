@@ -121,6 +121,10 @@ pub enum HostHeader {
 pub struct ServerConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The certificate for TLS; `None`: cleartext.
+    pub certificate: Option<ServerCertificate>,
+    /// Whether each connection begins with a header of the PROXY protocol, from a trusted proxy.
+    pub proxy_protocol: bool,
     /// Peers whose forwarding headers are believed (spec 3.2).
     pub trusted_proxies: Vec<IpNet>,
     /// The most clients that read event streams at once.
@@ -137,6 +141,15 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// The time that stopping may take (spec 11).
     pub drain: Duration,
+}
+
+/// The files of the certificate that clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCertificate {
+    /// A PEM file: the certificate, then those between it and its authority.
+    pub chain: PathBuf,
+    /// A PEM file with the private key.
+    pub key: PathBuf,
 }
 
 /// The rewriting of legacy routes.

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
+
+use super::raw_head::Fault;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -18,6 +20,8 @@ pub enum Problem {
         /// What is wrong with it.
         detail: String,
     },
+    /// The request can be read in more than one way: the connection is closed (spec 9.2).
+    Ambiguous(Fault),
     /// The request's body did not go on in time.
     RequestStalled,
     /// `CONNECT`, which a reverse proxy does not serve.
@@ -66,7 +70,9 @@ impl Problem {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            // RFC 9112, 6.1: a coding that is not spoken.
+            Self::Ambiguous(Fault::UnknownCoding) => StatusCode::NOT_IMPLEMENTED,
+            Self::BadRequest { .. } | Self::Ambiguous(_) => StatusCode::BAD_REQUEST,
             Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::LegacyGone { .. } => StatusCode::GONE,
@@ -86,6 +92,7 @@ impl Problem {
     pub fn name(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "bad-request",
+            Self::Ambiguous(_) => "ambiguous-request",
             Self::RequestStalled => "request-stalled",
             Self::ConnectNotAllowed => "connect-not-allowed",
             Self::LegacyGone { .. } => "legacy-route-gone",
@@ -104,6 +111,7 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Self::BadRequest { detail } | Self::Upstream { detail, .. } => detail.clone(),
+            Self::Ambiguous(fault) => fault.detail().into(),
             Self::RequestStalled => "The request body did not go on in time.".into(),
             Self::ConnectNotAllowed => "This is a reverse proxy: CONNECT is not served.".into(),
             Self::LegacyGone { successor } => format!("This route is gone; it is served as {successor}."),
@@ -120,7 +128,7 @@ impl Problem {
     /// The error type of RFC 9209 for `Proxy-Status`.
     fn token(&self) -> &'static str {
         match self {
-            Self::BadRequest { .. } | Self::RequestStalled => "http_request_error",
+            Self::BadRequest { .. } | Self::Ambiguous(_) | Self::RequestStalled => "http_request_error",
             Self::ConnectNotAllowed | Self::LegacyGone { .. } => "http_request_denied",
             Self::Upstream { token, .. } => token,
             Self::UpstreamDown { .. } => "destination_unavailable",
@@ -142,6 +150,7 @@ impl Problem {
             | Self::TooManyTunnels => Some(LIMIT_RETRY_AFTER),
             Self::Draining => Some(DRAINING_RETRY_AFTER),
             Self::BadRequest { .. }
+            | Self::Ambiguous(_)
             | Self::RequestStalled
             | Self::ConnectNotAllowed
             | Self::LegacyGone { .. }
@@ -174,6 +183,9 @@ impl Problem {
             // Rounded up: a client that comes too soon only meets the same again.
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
         }
+        if let Self::Ambiguous(_) = self {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Self::ConnectNotAllowed = self {
             headers.insert(
                 http::header::ALLOW,
@@ -197,6 +209,8 @@ mod tests {
     fn all() -> Vec<Problem> {
         vec![
             Problem::BadRequest { detail: "two \"lengths\"".into() },
+            Problem::Ambiguous(Fault::BothLengths),
+            Problem::Ambiguous(Fault::UnknownCoding),
             Problem::RequestStalled,
             Problem::ConnectNotAllowed,
             Problem::LegacyGone { successor: "/v1/x".into() },

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::connection::{self, ClientService, ConnectionLimits};
+use super::connection::{self, ClientService, ConnectionLimits, Entrance};
 use super::io::Socket;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -50,6 +50,8 @@ pub struct ServerLimits {
     pub unacknowledged_max: Option<Duration>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What comes before HTTP.
+    pub entrance: Entrance,
     /// The bounds of each connection.
     pub connection: ConnectionLimits,
 }
@@ -103,7 +105,7 @@ pub async fn serve<A: Accept, S: ClientService>(
                     prepare(&socket.stream, &limits, peer);
                     let (service, limits, shutdown) = (service.clone(), Arc::clone(&limits), shutdown.clone());
                     connections.spawn(async move {
-                        connection::serve(socket, peer, service, &limits.connection, &shutdown).await;
+                        connection::serve(socket, peer, service, &limits, &shutdown).await;
                     });
                 }
                 Err(error) if is_only_that_client(&error) => {}

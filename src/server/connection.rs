@@ -1,10 +1,11 @@
 //! One connection of a client, from its first byte to its end.
 //!
-//! Tells HTTP/1.1 from HTTP/2 with prior knowledge (RFC 9113 section 3.3) by the first bytes, lets hyper speak it
-//! within [`ConnectionLimits`], and ends it: when the client leaves, when it idles, or when the program stops.
+//! Learns who it is (`--proxy-protocol`), shakes hands (TLS), tells HTTP/1.1 from HTTP/2 by ALPN or, without TLS, by
+//! the first bytes (prior knowledge, RFC 9113 section 3.3), lets hyper speak it within [`ConnectionLimits`], and ends it: when the client leaves, when it idles, or when the program stops.
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -19,14 +20,22 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
+use super::accept::ServerLimits;
+use super::head_guard::{HeadGuard, Heads};
 use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch};
+use super::proxy_protocol;
 use super::stream::{self, Tracked};
+use super::tls::{self, Tls};
 use crate::config::ServerConfig;
+use crate::metrics::Limit;
 use crate::shutdown::Shutdown;
 
 /// What each client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
@@ -75,14 +84,33 @@ impl From<&ServerConfig> for ConnectionLimits {
     }
 }
 
+/// What comes before HTTP on each connection.
+#[derive(Debug, Clone, Default)]
+pub struct Entrance {
+    /// Load balancers that begin each connection with a header of the PROXY protocol, and nobody else may connect;
+    /// `None`: nobody does.
+    pub balancers: Option<Arc<[IpNet]>>,
+    /// `None`: cleartext.
+    pub tls: Option<Tls>,
+}
+
 /// The connection that a request came on; each request carries it in its extensions.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Who connected; an IPv4 client is an IPv4 address, even if the listener speaks IPv6.
     pub peer: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Which requests can be read in one way.
+    pub heads: Heads,
     /// To be armed while an event stream is sent.
     pub watch: ClientWatch,
 }
+
+/// What bytes come and go by: the socket, or TLS over it.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// What answers requests: any hyper service of the right types is one. A failure is an answer, too, so there is no
 /// error.
@@ -116,22 +144,48 @@ pub(super) async fn serve<S: ClientService>(
     socket: Socket,
     peer: SocketAddr,
     service: S,
-    limits: &ConnectionLimits,
+    limits: &ServerLimits,
     shutdown: &Shutdown,
 ) {
-    let opening = tokio::select! {
+    let socket = Arc::new(socket);
+    let entered = tokio::select! {
         biased;
-        opening = timeout(limits.head_timeout, opening(&socket.stream)) => opening,
+        // Boxed, since a handshake's state is large, and over before the connection's long life.
+        entered = Box::pin(timeout(limits.connection.head_timeout, enter(&socket, peer, &limits.entrance))) => entered,
         _ = shutdown.draining() => return, // No request has begun.
     };
-    let socket = Arc::new(socket);
-    match opening {
-        Ok(Ok(Opening::Http1(head))) => serve_http1(socket, &head, peer, service, limits, shutdown).await,
-        // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
-        Ok(Ok(Opening::Http2)) => Box::pin(serve_http2(socket, peer, service, limits, shutdown)).await,
+    let run = Run { service, limits, shutdown };
+    match entered {
+        Ok(Ok(Entered { peer, way })) => match way {
+            Way::Plain(Opening::Http1(head)) => {
+                let watch = Watch::starting_with(&head);
+                let io = ClientStream::new(Arc::clone(&socket), Arc::clone(&watch));
+                run.http1(socket, io, watch, (peer, "http")).await;
+            }
+            // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
+            Way::Plain(Opening::Http2) => {
+                let io = ClientStream::new(socket, Watch::starting_with(H2_PREFACE));
+                Box::pin(run.http2(io, (peer, "http"))).await;
+            }
+            Way::Tls(io, watch) if io.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
+                drop((socket, watch));
+                Box::pin(run.http2(*io, (peer, "https"))).await;
+            }
+            Way::Tls(io, watch) => Box::pin(run.http1(socket, *io, watch, (peer, "https"))).await,
+        },
         Ok(Err(error)) => tracing::debug!(%peer, %error, "client connection broke before a request"),
         Err(_elapsed) => tracing::debug!(%peer, "client connection sent no request in time"),
     }
+}
+
+struct Entered {
+    peer: SocketAddr,
+    way: Way,
+}
+
+enum Way {
+    Plain(Opening),
+    Tls(Box<TlsStream<ClientStream>>, Arc<Watch>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -141,11 +195,32 @@ pub(super) enum Opening {
     Http2,
 }
 
+/// Everything before HTTP.
+async fn enter(socket: &Arc<Socket>, peer: SocketAddr, entrance: &Entrance) -> io::Result<Entered> {
+    let peer = match &entrance.balancers {
+        None => peer,
+        Some(balancers) if balancers.iter().any(|network| network.contains(&peer.ip())) => {
+            let client = proxy_protocol::read(&socket.stream, peer).await?;
+            SocketAddr::new(client.ip().to_canonical(), client.port())
+        }
+        Some(_) => return Err(io::Error::other("not one of --trusted-proxy, as --proxy-protocol demands")),
+    };
+    let way = match &entrance.tls {
+        None => Way::Plain(opening(&socket.stream).await?),
+        Some(tls) => {
+            let watch = Watch::starting_with(b"");
+            let stream = ClientStream::new(Arc::clone(socket), Arc::clone(&watch));
+            Way::Tls(Box::new(tls.acceptor().accept(stream).await?), watch)
+        }
+    };
+    Ok(Entered { peer, way })
+}
+
 /// Reads until the bytes are the HTTP/2 preface or can't become it any more.
 ///
 /// They are read, not peeked at: a partial preface that stays in the socket leaves it readable, and waiting for
 /// more of it would be a busy loop. At most 24 bytes are kept for hyper.
-pub(super) async fn opening(stream: &TcpStream) -> std::io::Result<Opening> {
+pub(super) async fn opening(stream: &TcpStream) -> io::Result<Opening> {
     let mut bytes = [0; H2_PREFACE.len()];
     let mut len = 0;
     while len < bytes.len() && bytes[..len] == H2_PREFACE[..len] {
@@ -153,58 +228,121 @@ pub(super) async fn opening(stream: &TcpStream) -> std::io::Result<Opening> {
         match stream.try_read(&mut bytes[len..]) {
             Ok(0) => break,
             Ok(count) => len += count,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }
     Ok(if bytes == *H2_PREFACE { Opening::Http2 } else { Opening::Http1(bytes[..len].to_vec()) })
 }
 
-async fn serve_http1<S: ClientService>(
-    socket: Arc<Socket>,
-    head: &[u8],
-    peer: SocketAddr,
+/// What serving needs beside the connection.
+struct Run<'a, S> {
     service: S,
-    limits: &ConnectionLimits,
-    shutdown: &Shutdown,
-) {
-    let watch = Watch::starting_with(head);
-    let ended = {
-        let io = TokioIo::new(ClientStream::new(Arc::clone(&socket), Arc::clone(&watch)));
-        let service = Introduced { service, connection: Connection { peer, watch: watch.handle() } };
-        let mut http = pin!(http1_builder(limits).serve_connection(io, service).with_upgrades());
+    limits: &'a ServerLimits,
+    shutdown: &'a Shutdown,
+}
+
+impl<S: ClientService> Run<'_, S> {
+    /// `io` is the socket, or TLS over it; `watch` reads the socket while an event stream is sent.
+    async fn http1<I: Io>(
+        self,
+        socket: Arc<Socket>,
+        io: I,
+        watch: Arc<Watch>,
+        (peer, scheme): (SocketAddr, &'static str),
+    ) {
+        let Self { service, limits, shutdown } = self;
+        let ended = {
+            let (io, heads) = HeadGuard::new(io, limits.connection.head_bytes_max.max(H1_BUFFER_BYTES_MIN));
+            let connection = Connection { peer, scheme, heads, watch: watch.handle() };
+            let service = Introduced { service, connection };
+            let builder = http1_builder(&limits.connection);
+            let mut http = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+            let mut draining = pin!(shutdown.draining());
+            let mut is_draining = false;
+            loop {
+                let driven = std::future::poll_fn(|cx| {
+                    // hyper first: what it reads itself needs no watching, and a service that answers arms the watch.
+                    if let Poll::Ready(result) = http.as_mut().poll(cx) {
+                        return Poll::Ready(Ended::Http(result));
+                    }
+                    watch.poll_gone(&socket.stream, cx).map(Ended::Gone)
+                });
+                tokio::select! {
+                    biased;
+                    ended = driven => break ended,
+                    _ = &mut draining, if !is_draining => is_draining = true,
+                }
+                http.as_mut().graceful_shutdown();
+            }
+        };
+        match ended {
+            Ended::Gone(Gone::Dismissed(reason)) => {
+                tracing::info!(%peer, reason = reason.as_str(), "client dismissed");
+            }
+            Ended::Gone(gone) => tracing::debug!(%peer, ?gone, "client left its event stream"),
+            Ended::Http(result) => {
+                if let Err(error) = result {
+                    tracing::debug!(%peer, %error, "client connection failed");
+                    if error.is_parse_too_large() || error.is_timeout() {
+                        limits.metrics.refused(Limit::Head);
+                    } else if error.is_parse() {
+                        limits.metrics.refused(Limit::Framing);
+                    }
+                }
+                // After an upgrade the socket has another owner, and its input is not ours.
+                if let Some(socket) = Arc::into_inner(socket) {
+                    linger(&socket.stream, shutdown).await;
+                }
+            }
+        }
+    }
+
+    async fn http2<I: Io>(self, io: I, (peer, scheme): (SocketAddr, &'static str)) {
+        let Self { service, limits, shutdown } = self;
+        let limits = &limits.connection;
+        let streams = Arc::new(Mutex::new(JoinSet::new()));
+        let connection =
+            Connection { peer, scheme, heads: Heads::unguarded(), watch: ClientWatch::unwatched() };
+        let service = Tracked(Introduced { service, connection });
+        let tasks = StreamTasks { tasks: Arc::downgrade(&streams), idle_max: limits.idle_timeout };
+        let mut http = pin!(http2_builder(limits, tasks).serve_connection(TokioIo::new(io), service));
         let mut draining = pin!(shutdown.draining());
         let mut is_draining = false;
+        let mut idle_check = tokio::time::interval_at(
+            tokio::time::Instant::now() + limits.head_timeout,
+            limits.head_timeout.max(Duration::from_millis(1)), // An interval of zero panics.
+        );
+        let mut idle_checks = 0;
         loop {
-            let driven = std::future::poll_fn(|cx| {
-                // hyper first: what it reads itself needs no watching, and a service that answers arms the watch.
-                if let Poll::Ready(result) = http.as_mut().poll(cx) {
-                    return Poll::Ready(Ended::Http(result));
-                }
-                watch.poll_gone(&socket.stream, cx).map(Ended::Gone)
-            });
             tokio::select! {
                 biased;
-                ended = driven => break ended,
-                _ = &mut draining, if !is_draining => is_draining = true,
+                result = http.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%peer, %error, "client connection failed");
+                    }
+                    break;
+                }
+                _ = &mut draining, if !is_draining => {
+                    is_draining = true;
+                    http.as_mut().graceful_shutdown();
+                }
+                _ = idle_check.tick() => {
+                    let mut streams = streams.lock();
+                    reap(&mut streams);
+                    idle_checks = if streams.is_empty() { idle_checks + 1 } else { 0 };
+                    // Once may be chance; then it is told to go; then it goes, whether it agreed or not.
+                    match idle_checks {
+                        0 | 1 => {}
+                        2 => http.as_mut().graceful_shutdown(),
+                        _ => break,
+                    }
+                }
             }
-            http.as_mut().graceful_shutdown();
         }
-    };
-    match ended {
-        Ended::Gone(Gone::Dismissed(reason)) => {
-            tracing::info!(%peer, reason = reason.as_str(), "client dismissed");
-        }
-        Ended::Gone(gone) => tracing::debug!(%peer, ?gone, "client left its event stream"),
-        Ended::Http(result) => {
-            if let Err(error) = result {
-                tracing::debug!(%peer, %error, "client connection failed");
-            }
-            // After an upgrade the socket has another owner, and its input is not ours.
-            if let Some(socket) = Arc::into_inner(socket) {
-                linger(&socket.stream, shutdown).await;
-            }
-        }
+        // Without the connection no stream can end by itself; taken out first, since no lock is held while waiting.
+        let mut left = std::mem::take(&mut *streams.lock());
+        left.shutdown().await;
     }
 }
 
@@ -236,7 +374,7 @@ async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
             match stream.try_read(&mut chunk) {
                 Ok(0) => return,
                 Ok(count) => discarded += count,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return, // Nobody is left to read the answer.
             }
         }
@@ -245,58 +383,6 @@ async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
         _ = timeout(LINGER, drained) => {}
         () = shutdown.now() => {}
     }
-}
-
-async fn serve_http2<S: ClientService>(
-    socket: Arc<Socket>,
-    peer: SocketAddr,
-    service: S,
-    limits: &ConnectionLimits,
-    shutdown: &Shutdown,
-) {
-    let streams = Arc::new(Mutex::new(JoinSet::new()));
-    let io = TokioIo::new(ClientStream::new(socket, Watch::starting_with(H2_PREFACE)));
-    let service =
-        Tracked(Introduced { service, connection: Connection { peer, watch: ClientWatch::unwatched() } });
-    let builder =
-        http2_builder(limits, StreamTasks { tasks: Arc::downgrade(&streams), idle_max: limits.idle_timeout });
-    let mut http = pin!(builder.serve_connection(io, service));
-    let mut draining = pin!(shutdown.draining());
-    let mut is_draining = false;
-    let mut idle_check = tokio::time::interval_at(
-        tokio::time::Instant::now() + limits.head_timeout,
-        limits.head_timeout.max(Duration::from_millis(1)), // An interval of zero panics.
-    );
-    let mut idle_checks = 0;
-    loop {
-        tokio::select! {
-            biased;
-            result = http.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%peer, %error, "client connection failed");
-                }
-                break;
-            }
-            _ = &mut draining, if !is_draining => {
-                is_draining = true;
-                http.as_mut().graceful_shutdown();
-            }
-            _ = idle_check.tick() => {
-                let mut streams = streams.lock();
-                reap(&mut streams);
-                idle_checks = if streams.is_empty() { idle_checks + 1 } else { 0 };
-                // Once may be chance; then it is told to go; then it goes, whether it agreed or not.
-                match idle_checks {
-                    0 | 1 => {}
-                    2 => http.as_mut().graceful_shutdown(),
-                    _ => break,
-                }
-            }
-        }
-    }
-    // Without the connection no stream can end by itself; taken out first, since no lock is held while waiting.
-    let mut left = std::mem::take(&mut *streams.lock());
-    left.shutdown().await;
 }
 
 fn http2_builder(limits: &ConnectionLimits, streams: StreamTasks) -> http2::Builder<StreamTasks> {

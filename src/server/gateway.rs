@@ -174,8 +174,12 @@ impl Shared {
         let Some(client) = head.extensions.get::<Connection>().cloned() else {
             return Err(Problem::BadRequest { detail: "The request has no connection.".into() });
         };
+        if let Err(fault) = client.heads.next() {
+            self.parts.metrics.refused(Limit::Framing);
+            return Err(Problem::Ambiguous(fault));
+        }
         let ip = self.forward_rules.forwarding.client_ip(client.peer.ip(), &head.headers);
-        let arrival = Arrival { peer: client.peer.ip(), scheme: "http" };
+        let arrival = Arrival { peer: client.peer.ip(), scheme: client.scheme };
         let wanted = forward::outgoing(&mut head, arrival, &self.forward_rules)
             .map_err(|refusal| refusal.problem())?;
         let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -208,7 +212,7 @@ impl Shared {
     ) -> Result<Response<Body>, Problem> {
         let settings = Arc::clone(self.routes.settings(head.uri.path()));
         if let Some(wanted) = wanted {
-            return self.upgrade(head, body, wanted, settings.heartbeat).await;
+            return self.upgrade(head, body, wanted, settings.heartbeat, client).await;
         }
         let heartbeat = settings.heartbeat;
         let Some(subscriber) = self.subscriber(&head, &body, settings, ip) else {
@@ -374,9 +378,11 @@ impl Shared {
         body: Incoming,
         wanted: Wanted,
         heartbeat: Duration,
+        client: &Connection,
     ) -> Result<Response<Body>, Problem> {
         let response = self.exchange(head, body).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            client.heads.switch().map_err(Problem::Ambiguous)?;
             return self.tunnels.switch(response, wanted).map_err(|_| {
                 self.parts.metrics.refused(Limit::Tunnels);
                 Problem::TooManyTunnels

@@ -14,14 +14,17 @@ mod forward;
 #[cfg(test)]
 mod forward_tests;
 pub mod gateway;
+pub mod head_guard;
 mod held;
 pub mod io;
 mod legacy;
+mod proxy_protocol;
 mod stream;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod upgrade;
 #[cfg(test)]
 mod upgrade_tests;

@@ -36,4 +36,5 @@ mod sharing;
 mod state;
 mod stopping;
 mod support;
+mod tls;
 mod uploads;

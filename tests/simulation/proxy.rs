@@ -16,6 +16,7 @@ use ssecar::config::{Command, Config};
 use ssecar::message::session_key::KeyHasher;
 use ssecar::server::connection::Connection;
 use ssecar::server::gateway::Gateway;
+use ssecar::server::head_guard::Heads;
 use ssecar::server::io::ClientWatch;
 use ssecar::session::{ClientLimits, Parts, Registry};
 use ssecar::upstream::{Dial, Duplex, UpstreamClient};
@@ -84,7 +85,12 @@ async fn run(world: Arc<World>) -> turmoil::Result {
         let (stream, peer) = listener.accept().await?;
         let gateway = gateway.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Connection { peer, watch: ClientWatch::unwatched() });
+            request.extensions_mut().insert(Connection {
+                peer,
+                scheme: "http",
+                heads: Heads::unguarded(),
+                watch: ClientWatch::unwatched(),
+            });
             let gateway = gateway.clone();
             async move { Ok::<_, Infallible>(gateway.handle(request).await) }
         });

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::{Accept, ServerLimits, listen, serve};
-use super::connection::{Connection, ConnectionLimits};
+use super::connection::{Connection, ConnectionLimits, Entrance};
 use super::io::Armed;
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 
@@ -106,6 +106,7 @@ fn limits() -> ServerLimits {
         connections_max: 100,
         unacknowledged_max: Some(PATIENCE),
         metrics: Arc::default(),
+        entrance: Entrance::default(),
         connection: ConnectionLimits {
             head_bytes_max: 8 * 1024,
             header_count_max: 20,

@@ -183,7 +183,8 @@ impl Problem {
             // Rounded up: a client that comes too soon only meets the same again.
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
         }
-        if let Self::Ambiguous(_) = self {
+        // Whatever else comes on that connection is not to be trusted either.
+        if let Self::Ambiguous(_) | Self::BadRequest { .. } = self {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Self::ConnectNotAllowed = self {

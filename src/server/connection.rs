@@ -22,6 +22,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -367,6 +368,8 @@ fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
 
 /// Reads what the client still sends until it closes as well, within limits, so that it can read our last answer.
 async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
+    // hyper has done so, but for connections that failed. The client may have been faster.
+    let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
     let drained = async {
         let mut discarded = 0;
         let mut chunk = vec![0; LINGER_READ_BYTES];

@@ -134,6 +134,10 @@ fn adopt_host(head: &mut Parts) -> Result<(), Refusal> {
     if second.is_some() {
         return Err(Refusal::Host);
     }
+    // A host has no user (RFC 9110, 7.2); what some reader takes for the host of such a thing may be another.
+    if given.is_some_and(|host| host.as_bytes().iter().any(|byte| b"@/\\?#".contains(byte))) {
+        return Err(Refusal::Host);
+    }
     let Some(authority) = head.uri.authority() else { return Ok(()) };
     if has_userinfo(authority)
         || given.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))

@@ -33,6 +33,7 @@ mod metrics;
 mod reaping;
 mod replay;
 mod sharing;
+mod smuggling;
 mod state;
 mod stopping;
 mod support;

@@ -20,6 +20,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
+mod abuse;
 mod admin;
 mod bad_upstream;
 mod catch_up;

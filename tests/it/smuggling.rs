@@ -13,10 +13,13 @@ use crate::support::{Proxy, soon};
 /// What the upstream must never be asked for.
 const SMUGGLED: &str = "/smuggled";
 
+/// Heads and bodies.
+type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// Answers every request, and keeps their heads and bodies as they came.
 struct Recorder {
     address: std::net::SocketAddr,
-    requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    requests: Requests,
     connections: Arc<AtomicUsize>,
 }
 
@@ -43,7 +46,7 @@ impl Recorder {
 }
 
 /// Reads requests as strictly as can be: by the lengths that the proxy writes.
-async fn record(mut stream: TcpStream, seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+async fn record(mut stream: TcpStream, seen: Requests) {
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -154,7 +157,7 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("two hosts", format!("GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{next}")),
         ("no host", format!("GET /a HTTP/1.1\r\n\r\n{next}")),
         ("host list folded", format!("GET /a HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n{next}")),
-        ("absolute form of another host", format!("GET http://evil/a HTTP/1.1\r\nHost: h\r\n\r\n")),
+        ("absolute form of another host", "GET http://evil/a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()),
         ("fragment", format!("GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n{next}")),
         ("two spaces", format!("GET  /a HTTP/1.1\r\nHost: h\r\n\r\n{next}")),
         ("space in the target", format!("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n{next}")),

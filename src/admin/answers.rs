@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 use super::access::{Access, Denied};
 use super::body::Body;
 use super::feed::Feed;
+use super::page::{OPENAPI, Page};
 use super::routes::{self, Absent, Endpoint, Target};
 use super::sessions::{self, ClientQuery, SessionQuery};
 use super::state::State;
-use super::{page, tail};
+use super::tail;
 use crate::metrics::Format;
 use crate::proto::log::EndReason;
 use crate::session::Session;
@@ -26,16 +27,13 @@ use crate::session::Session;
 /// always finds room.
 const WATCHERS_MAX: usize = 32;
 
-/// Nothing is fetched from elsewhere, and nobody frames the page.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 /// Answers all requests of the listener.
 #[derive(Debug)]
 pub(super) struct Answers {
     access: Access,
     state: State,
     feed: Feed,
+    page: Page,
     watchers: Arc<Semaphore>,
 }
 
@@ -51,11 +49,12 @@ enum Refusal {
     Query(String),
     Busy,
     TooManyWatchers,
+    NoRandom,
 }
 
 impl Answers {
     pub(super) fn new(access: Access, state: State, feed: Feed) -> Self {
-        Self { access, state, feed, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+        Self { access, state, feed, page: Page::new(), watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
     }
 
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
@@ -86,7 +85,7 @@ impl Answers {
         let query = request.uri().query().unwrap_or_default();
         let session = || self.session(target.names[0]);
         Ok(match target.endpoint {
-            Endpoint::Page => page(),
+            Endpoint::Page => page(&self.page)?,
             Endpoint::Live => text(StatusCode::OK, "alive\n"),
             Endpoint::Ready if state.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             Endpoint::Ready => text(StatusCode::OK, "ready\n"),
@@ -95,7 +94,7 @@ impl Answers {
                 let format = Format::accepted_by(accept.unwrap_or_default());
                 with_type(StatusCode::OK, format.content_type(), state.metrics(format))
             }
-            Endpoint::Description => with_type(StatusCode::OK, "application/json", page::OPENAPI),
+            Endpoint::Description => with_type(StatusCode::OK, "application/json", OPENAPI),
             Endpoint::State => json(&state.everything()),
             Endpoint::Overview => json(&self.feed.full()),
             Endpoint::Stream => {
@@ -162,13 +161,15 @@ fn ordered(is_taken: bool, session: &Session, what: &'static str) -> Result<Resp
     Ok(empty(StatusCode::ACCEPTED))
 }
 
-fn page() -> Response<Body> {
-    let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", page::HTML);
+/// The system gives no random numbers only where nothing else works either.
+fn page(page: &Page) -> Result<Response<Body>, Refusal> {
+    let (document, policy) = page.fresh().ok_or(Refusal::NoRandom)?;
+    let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", document);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    response
+    Ok(response)
 }
 
 fn json(value: &Value) -> Response<Body> {
@@ -207,6 +208,7 @@ impl Refusal {
             Self::Query(detail) => (StatusCode::BAD_REQUEST, detail.as_str()),
             Self::Busy => (StatusCode::CONFLICT, "The session is busy with earlier orders."),
             Self::TooManyWatchers => (StatusCode::SERVICE_UNAVAILABLE, "Too many watch already."),
+            Self::NoRandom => (StatusCode::INTERNAL_SERVER_ERROR, "The system gives no random numbers."),
         };
         let title = status.canonical_reason().unwrap_or_default();
         let body = json!({"title": title, "status": status.as_u16(), "detail": detail});
@@ -228,7 +230,8 @@ impl Refusal {
             | Self::NoSuchClient
             | Self::Query(_)
             | Self::Busy
-            | Self::TooManyWatchers => {}
+            | Self::TooManyWatchers
+            | Self::NoRandom => {}
         }
         response
     }

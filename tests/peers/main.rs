@@ -7,6 +7,7 @@
 //! | `cold_start` | a thousand clients of a cold session |
 //! | `formats` | the API's description and the metrics, held to their formats by others |
 //! | `greeting` | a service that greets each connection, and what late clients get |
+//! | `page` | the admin page in Chromium: rendered, clicked, by keyboard, behind a token, with many clients |
 //! | `pass_through` | a WebSocket, a gibibyte each way, `HEAD`, with flat memory |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
@@ -14,6 +15,7 @@
 mod cold_start;
 mod formats;
 mod greeting;
+mod page;
 mod pass_through;
 mod reconnects;
 mod support;

@@ -3,6 +3,7 @@
 mod nginx;
 mod process;
 mod relay;
+mod rooms;
 mod ssecar;
 mod transcript;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, node, python};
 pub(crate) use relay::Relay;
+pub(crate) use rooms::{Readers, Rooms};
 pub(crate) use ssecar::Ssecar;
 pub(crate) use transcript::{Line, Transcript};
 

@@ -124,7 +124,7 @@ fn wrong(line: impl Into<String>) -> ConfigError {
 
 fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
     let Flags { upstream, listen, legacy, sessions, streams, limits, admin, log, command: _ } = flags;
-    let ListenFlags { listen, tls_cert, tls_key, proxy_protocol, trusted_proxy, drain } = listen;
+    let ListenFlags { listen, tls_cert, tls_key, proxy_protocol, trusted_proxy, drain, lane } = listen;
     let certificate = match (tls_cert, tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate { chain, key }),
         (None, None) => None,
@@ -210,6 +210,7 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             head_timeout,
             idle_timeout,
             drain,
+            lane: matches!(lane, Switch::On),
         },
         legacy: check_legacy(legacy)?,
         sessions: SessionsConfig {

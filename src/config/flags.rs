@@ -143,6 +143,9 @@ pub(super) struct ListenFlags {
     /// How long stopping may take
     #[arg(long, env = "SSECAR_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub drain: Duration,
+    /// Whether cleartext HTTP/1.1 clients of sessions are written to directly; `off` for comparison
+    #[arg(long, env = "SSECAR_LANE", value_name = "SWITCH", default_value = "on", hide = true)]
+    pub lane: Switch,
 }
 
 #[derive(Debug, Args)]

@@ -141,6 +141,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// The time that stopping may take (spec 11).
     pub drain: Duration,
+    /// Whether cleartext HTTP/1.1 clients of sessions are written to without hyper.
+    pub lane: bool,
 }
 
 /// The files of the certificate that clients are shown.

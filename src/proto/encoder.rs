@@ -23,6 +23,12 @@ impl Encoded {
         self.chunk.slice(usize::from(self.payload_start)..self.chunk.len() - CRLF_LEN)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.chunk.len() - usize::from(self.payload_start) - CRLF_LEN
+    }
+
     /// The text as one HTTP/1.1 chunk, with its size line and its CRLF.
     #[must_use]
     pub fn chunk(&self) -> &Bytes {

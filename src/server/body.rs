@@ -33,6 +33,31 @@ pub enum Body {
     Held(Box<Held>),
 }
 
+/// What a connection needs to know of the bodies that it serves.
+pub trait Served: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {
+    /// A session's events, which a [lane](super::lane) can serve.
+    ///
+    /// # Errors
+    /// The body, if it is anything else.
+    fn into_delivery(self) -> Result<Box<Delivery>, Self>
+    where
+        Self: Sized,
+    {
+        Err(self)
+    }
+}
+
+impl Served for Body {
+    fn into_delivery(self) -> Result<Box<Delivery>, Self> {
+        match self {
+            Self::Session(delivery) => Ok(delivery),
+            Self::Empty | Self::Full(_) | Self::Forwarded(..) | Self::ForwardedEvents(..) | Self::Held(_) => {
+                Err(self)
+            }
+        }
+    }
+}
+
 /// An event stream that is forwarded byte for byte, with heartbeats where they change nothing.
 #[derive(Debug)]
 pub struct ForwardedEvents(Box<Events<Incoming>>);

@@ -4,7 +4,6 @@
 //! the first bytes (prior knowledge, RFC 9113 section 3.3), lets hyper speak it within [`ConnectionLimits`], and ends it: when the client leaves, when it idles, or when the program stops.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,9 +11,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -30,8 +27,10 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::accept::ServerLimits;
+use super::body::Served;
 use super::head_guard::{HeadGuard, Heads};
 use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch};
+use super::lane::{self, HandOver, Lane};
 use super::proxy_protocol;
 use super::stream::{self, Tracked};
 use super::tls::{self, Tls};
@@ -72,6 +71,8 @@ pub struct ConnectionLimits {
     /// An HTTP/2 stream whose client takes nothing of what is there for it for so long is reset
     /// (spec 7.5).
     pub idle_timeout: Duration,
+    /// Whether a lane serves the cleartext HTTP/1.1 clients of sessions.
+    pub lane: bool,
 }
 
 impl From<&ServerConfig> for ConnectionLimits {
@@ -81,6 +82,7 @@ impl From<&ServerConfig> for ConnectionLimits {
             header_count_max: config.header_count_max,
             head_timeout: config.head_timeout,
             idle_timeout: config.idle_timeout,
+            lane: config.lane,
         }
     }
 }
@@ -126,15 +128,14 @@ pub trait ClientService:
     + 'static
 {
     /// The body of its answers.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+    type Body: Served;
 }
 
 impl<S, B> ClientService for S
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Served,
 {
     type Body = B;
 }
@@ -148,12 +149,26 @@ pub(super) async fn serve<S: ClientService>(
     limits: &ServerLimits,
     shutdown: &Shutdown,
 ) {
+    // Boxed, since all that HTTP needs is over where a lane takes the client.
+    if let Some(lane) = Box::pin(speak(socket, peer, service, limits, shutdown)).await {
+        lane.run(shutdown).await;
+    }
+}
+
+/// HTTP, until the connection ends or a lane takes it.
+async fn speak<S: ClientService>(
+    socket: Socket,
+    peer: SocketAddr,
+    service: S,
+    limits: &ServerLimits,
+    shutdown: &Shutdown,
+) -> Option<Lane> {
     let socket = Arc::new(socket);
     let entered = tokio::select! {
         biased;
         // Boxed, since a handshake's state is large, and over before the connection's long life.
         entered = Box::pin(timeout(limits.connection.head_timeout, enter(&socket, peer, &limits.entrance))) => entered,
-        _ = shutdown.draining() => return, // No request has begun.
+        _ = shutdown.draining() => return None, // No request has begun.
     };
     let run = Run { service, limits, shutdown };
     match entered {
@@ -161,7 +176,8 @@ pub(super) async fn serve<S: ClientService>(
             Way::Plain(Opening::Http1(head)) => {
                 let watch = Watch::starting_with(&head);
                 let io = ClientStream::new(Arc::clone(&socket), Arc::clone(&watch));
-                run.http1(socket, io, watch, (peer, "http")).await;
+                let lane = limits.connection.lane.then(Arc::default);
+                return run.http1(socket, io, watch, (peer, "http"), lane).await;
             }
             // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
             Way::Plain(Opening::Http2) => {
@@ -172,11 +188,14 @@ pub(super) async fn serve<S: ClientService>(
                 drop((socket, watch));
                 Box::pin(run.http2(*io, (peer, "https"))).await;
             }
-            Way::Tls(io, watch) => Box::pin(run.http1(socket, *io, watch, (peer, "https"))).await,
+            Way::Tls(io, watch) => {
+                return Box::pin(run.http1(socket, *io, watch, (peer, "https"), None)).await;
+            }
         },
         Ok(Err(error)) => tracing::debug!(%peer, %error, "client connection broke before a request"),
         Err(_elapsed) => tracing::debug!(%peer, "client connection sent no request in time"),
     }
+    None
 }
 
 struct Entered {
@@ -244,19 +263,21 @@ struct Run<'a, S> {
 }
 
 impl<S: ClientService> Run<'_, S> {
-    /// `io` is the socket, or TLS over it; `watch` reads the socket while an event stream is sent.
+    /// `io` is the socket, or TLS over it; `watch` reads the socket while an event stream is sent; `lane` is where
+    /// a session's answer is offered to one.
     async fn http1<I: Io>(
         self,
         socket: Arc<Socket>,
         io: I,
         watch: Arc<Watch>,
         (peer, scheme): (SocketAddr, &'static str),
-    ) {
+        lane: Option<Arc<HandOver>>,
+    ) -> Option<Lane> {
         let Self { service, limits, shutdown } = self;
         let ended = {
             let (io, heads) = HeadGuard::new(io, limits.connection.head_bytes_max.max(H1_BUFFER_BYTES_MIN));
             let connection = Connection { peer, scheme, heads, watch: watch.handle() };
-            let service = Introduced { service, connection };
+            let service = lane::Offered { service: Introduced { service, connection }, lane: lane.clone() };
             let builder = http1_builder(&limits.connection);
             let mut http = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
             let mut draining = pin!(shutdown.draining());
@@ -266,6 +287,9 @@ impl<S: ClientService> Run<'_, S> {
                     // hyper first: what it reads itself needs no watching, and a service that answers arms the watch.
                     if let Poll::Ready(result) = http.as_mut().poll(cx) {
                         return Poll::Ready(Ended::Http(result));
+                    }
+                    if lane.as_ref().is_some_and(|lane| lane.is_offered()) && watch.is_flushed() {
+                        return Poll::Ready(Ended::HandedOver);
                     }
                     watch.poll_gone(&socket.stream, cx).map(Ended::Gone)
                 });
@@ -278,10 +302,13 @@ impl<S: ClientService> Run<'_, S> {
             }
         };
         match ended {
-            Ended::Gone(Gone::Dismissed(reason)) => {
-                tracing::info!(%peer, reason = reason.as_str(), "client dismissed");
+            // hyper is gone, and with it the other owner of the socket.
+            Ended::HandedOver => {
+                let (head, reader) = lane?.take()?;
+                let lane = Lane::new(Arc::into_inner(socket)?, peer, &head, reader, watch.stray_bytes());
+                return Some(lane);
             }
-            Ended::Gone(gone) => tracing::debug!(%peer, ?gone, "client left its event stream"),
+            Ended::Gone(gone) => gone.log(peer),
             Ended::Http(result) => {
                 if let Err(error) = result {
                     tracing::debug!(%peer, %error, "client connection failed");
@@ -297,6 +324,7 @@ impl<S: ClientService> Run<'_, S> {
                 }
             }
         }
+        None
     }
 
     async fn http2<I: Io>(self, io: I, (peer, scheme): (SocketAddr, &'static str)) {
@@ -349,6 +377,7 @@ impl<S: ClientService> Run<'_, S> {
 
 enum Ended {
     Http(hyper::Result<()>),
+    HandedOver,
     Gone(Gone),
 }
 
@@ -367,7 +396,7 @@ fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
 }
 
 /// Reads what the client still sends until it closes as well, within limits, so that it can read our last answer.
-async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
+pub(super) async fn linger(stream: &TcpStream, shutdown: &Shutdown) {
     // hyper has done so, but for connections that failed. The client may have been faster.
     let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
     let drained = async {

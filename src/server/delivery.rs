@@ -25,6 +25,11 @@ impl Delivery {
         Self { reader: Some(reader), _armed: armed }
     }
 
+    /// The place in the session; it is not watched any more.
+    pub(super) fn into_reader(self) -> Option<Reader> {
+        self.reader
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

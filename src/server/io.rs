@@ -10,9 +10,10 @@
 //! one task, the one waker that tokio keeps for each direction always is the right one.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
@@ -29,7 +30,7 @@ use crate::session::{DismissReason, Dismissal};
 pub const STRAY_BYTES_MAX: usize = 1024;
 
 /// Read at once while watching; one more than the limit, so that one read shows that it was passed.
-const STRAY_READ_BYTES: usize = STRAY_BYTES_MAX + 1;
+pub(super) const STRAY_READ_BYTES: usize = STRAY_BYTES_MAX + 1;
 
 /// Tells the connection of a request that a stream is being sent on it. A cheap handle in each request's
 /// extensions; it does not keep the socket open.
@@ -87,10 +88,25 @@ pub(super) enum Gone {
     Broken(io::Error),
 }
 
+impl Gone {
+    pub(super) fn log(&self, peer: SocketAddr) {
+        match self {
+            Self::Dismissed(reason) => {
+                tracing::info!(%peer, reason = reason.as_str(), "client dismissed");
+            }
+            Self::Closed | Self::TooMuchInput | Self::Broken(_) => {
+                tracing::debug!(%peer, gone = ?self, "client left its event stream");
+            }
+        }
+    }
+}
+
 /// What the socket, its driver and the guards share.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     state: Mutex<WatchState>,
+    /// hyper may hold bytes that it could not write yet. Only the connection's task asks.
+    is_unflushed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +124,7 @@ impl Watch {
     /// A watch whose first bytes for hyper are those that were read before it: they told the protocol.
     pub(super) fn starting_with(head: &[u8]) -> Arc<Self> {
         let state = WatchState { stash: head.to_vec(), ..WatchState::default() };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self { state: Mutex::new(state), is_unflushed: AtomicBool::new(false) })
     }
 
     /// The handle for requests.
@@ -131,6 +147,16 @@ impl Watch {
             return Poll::Ready(Gone::Dismissed(reason));
         }
         state.poll_stray(socket, cx)
+    }
+
+    /// Whether everything that hyper wrote is in the kernel. It flushes us once it holds nothing more itself.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.is_unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came behind the request.
+    pub(super) fn stray_bytes(&self) -> usize {
+        self.state.lock().stash.len()
     }
 
     fn heed(&self, dismissal: Arc<Dismissal>) {
@@ -235,6 +261,7 @@ impl ClientStream {
         cx: &mut Context<'_>,
         mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.watch.is_unflushed.store(true, Ordering::Relaxed);
         loop {
             ready!(self.socket.stream.poll_write_ready(cx))?;
             match write(&self.socket.stream) {
@@ -300,6 +327,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.is_unflushed.store(false, Ordering::Relaxed);
         Poll::Ready(Ok(())) // The kernel sends at once: TCP_NODELAY.
     }
 

@@ -1,7 +1,7 @@
 //! The client side: connections, requests, and bytes to clients.
 //!
 //! Reading order: [`accept`] takes connections, `connection` speaks HTTP on each, [`gateway`]
-//! decides what becomes of a request, `delivery` writes a session's events, `forward` and `upgrade`
+//! decides what becomes of a request, `lane` and `delivery` write a session's events, `forward` and `upgrade`
 //! pass on everything else. Knows no bytes of the upstream's streams.
 
 pub mod accept;
@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod head_guard;
 mod held;
 pub mod io;
+mod lane;
 mod legacy;
 mod proxy_protocol;
 mod stream;

@@ -1,11 +1,13 @@
 //! One client's place in a session: cursor in, bytes out. This is the seam behind which bytes get
 //! to a client; whoever writes them to a socket needs nothing else of a session.
 
+mod framed;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -20,6 +22,8 @@ use crate::metrics::Closed;
 use crate::proto::encoder::{self, Encoded};
 use crate::proto::log::{Batch, Cursor, EndReason, Joined, Log, Position, Read};
 use crate::upstream::subscription::SubscriptionRequest;
+
+pub use framed::NextFramed;
 
 /// Bytes that a client which is behind gets at once (spec 7.3).
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -54,6 +58,8 @@ pub struct Reader {
     seat: Seat,
     dismissal: Arc<Dismissal>,
     cursor: Cursor,
+    /// What the audience was told of the cursor.
+    told: Position,
     /// Given before anything else: `retry`, a gap notice, an opening.
     first: VecDeque<Bytes>,
     /// What it gets for itself alone before it reads what is shared.
@@ -93,6 +99,7 @@ impl Reader {
             seat,
             dismissal,
             cursor: joined.cursor,
+            told: needed,
             first,
             prelude,
             has_left: false,
@@ -122,41 +129,64 @@ impl Reader {
 
     /// The next bytes, or the end. After an end it must not be called again.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let next = ready!(self.poll_source(cx));
-        match &next {
-            Next::Batch(text) => {
-                self.visit.got(text.len() as u64);
-                self.session.metrics.delivered_bytes.add(text.len() as u64);
-            }
-            Next::Ended(reason) => self.closed = Some(Closed::Session(*reason)),
-            Next::Slow => self.closed = Some(Closed::Slow),
-        }
+        let next = match ready!(self.poll_own(cx)) {
+            Some(next) => next,
+            None => ready!(self.poll_shared(cx)),
+        };
+        self.note(&next);
         Poll::Ready(next)
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    /// Counts what goes to the client now.
+    fn note(&mut self, next: &Next) {
+        match next {
+            Next::Batch(text) => self.note_bytes(text.len()),
+            Next::Ended(reason) => self.closed = Some(Closed::Session(*reason)),
+            Next::Slow => self.closed = Some(Closed::Slow),
+        }
+    }
+
+    fn note_bytes(&self, bytes: usize) {
+        self.visit.got(bytes as u64);
+        self.session.metrics.delivered_bytes.add(bytes as u64);
+    }
+
+    fn note_events(&self, events: u64, arrived: Option<Instant>) {
+        let metrics = &self.session.metrics;
+        metrics.deliveries.add(events);
+        if let Some(arrived) = arrived {
+            metrics.delivery_lag.observe(visit::now().saturating_duration_since(arrived));
+        }
+    }
+
+    /// What the client gets for itself alone; `None`: from now on it reads what is shared.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         loop {
             if let Some(first) = self.first.pop_front() {
-                return Poll::Ready(Next::Batch(first));
+                if self.first.is_empty() {
+                    self.first = VecDeque::new(); // Thousands of clients have had theirs.
+                }
+                return Poll::Ready(Some(Next::Batch(first)));
             }
             match &mut self.prelude {
-                None => return self.poll_shared(cx),
+                None => return Poll::Ready(None),
                 Some(Prelude::Greeting(greeting)) => match ready!(greeting.poll_next(cx)) {
-                    Some(text) => return Poll::Ready(Next::Batch(text)),
+                    Some(text) => return Poll::Ready(Some(Next::Batch(text))),
                     None => self.prelude = None,
                 },
                 Some(Prelude::CatchingUp(catching_up)) => {
                     match catching_up.poll_step(&self.session, self.seat, cx) {
-                        Poll::Ready(Step::Text(text)) => return Poll::Ready(Next::Batch(text)),
+                        Poll::Ready(Step::Text(text)) => return Poll::Ready(Some(Next::Batch(text))),
                         Poll::Ready(Step::Join(text, joined)) => {
                             self.prelude = None;
                             self.cursor = joined.cursor;
+                            self.told = joined.cursor.next();
                             let text = (!text.is_empty()).then_some(text);
                             self.first =
                                 text.into_iter().chain(joined.first.iter().map(Encoded::payload)).collect();
                         }
-                        Poll::Ready(Step::End) => return Poll::Ready(Next::Ended(EndReason::Closed)),
-                        Poll::Pending => return self.poll_apart(cx),
+                        Poll::Ready(Step::End) => return Poll::Ready(Some(Next::Ended(EndReason::Closed))),
+                        Poll::Pending => return self.poll_apart(cx).map(Some),
                     }
                 }
             }
@@ -182,30 +212,40 @@ impl Reader {
             let read = self.session.log.read().read(&mut self.cursor, BATCH_BYTES_MAX);
             match read {
                 Read::Batch(Batch { text, events, arrived }) => {
-                    self.session.audience.moved(self.seat, self.cursor.next());
-                    let metrics = &self.session.metrics;
-                    metrics.deliveries.add(events);
-                    if let Some(arrived) = arrived {
-                        metrics.delivery_lag.observe(visit::now().saturating_duration_since(arrived));
-                    }
+                    self.tell_place();
+                    self.note_events(events, arrived);
                     return Poll::Ready(Next::Batch(text));
                 }
                 Read::Ended(reason) => return Poll::Ready(Next::Ended(reason)),
                 Read::Lost => return Poll::Ready(Next::Slow),
                 Read::UpToDate => {}
             }
-            let next = self.cursor.next();
-            let log = &self.session.log;
-            let has_news = || {
-                let log = log.read();
-                log.head() != next || log.ended().is_some()
-            };
-            match self.session.audience.park(self.seat, next, cx.waker(), has_news) {
+            match self.park(cx) {
                 Parked::News => {}
                 Parked::Asleep => return Poll::Pending,
                 Parked::Farewell(retry) => return self.leave(retry),
             }
         }
+    }
+
+    /// Lets the log go of what was read. Reading on and going to sleep do the same.
+    pub fn tell_place(&mut self) {
+        let next = self.cursor.next();
+        if self.told != next {
+            self.told = next;
+            self.session.audience.moved(self.seat, next);
+        }
+    }
+
+    /// Goes to sleep, unless something came since the log was looked at.
+    fn park(&mut self, cx: &Context<'_>) -> Parked {
+        let next = self.cursor.next();
+        self.told = next;
+        let has_news = || {
+            let log = self.session.log.read();
+            log.head() != next || log.ended().is_some()
+        };
+        self.session.audience.park(self.seat, next, cx.waker(), has_news)
     }
 
     /// Tells the client when to come back, then ends its stream.

@@ -9,6 +9,7 @@
 //! | `keys` | who shares a session and who doesn't |
 //! | `forwarding` | everything that is no session |
 //! | `uploads` | request bodies: whole, in time, only when they are wanted |
+//! | `lane` | the bytes that clients of HTTP/1.1 get without hyper |
 //! | `legacy` | legacy routes |
 //! | `bad_upstream` | answers that are no stream, broken ones, endless ones |
 //! | `command_line` | exit codes, the health check, the demo |
@@ -28,6 +29,7 @@ mod command_line;
 mod fan_out;
 mod forwarding;
 mod keys;
+mod lane;
 mod late_join;
 mod legacy;
 mod metrics;

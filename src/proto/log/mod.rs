@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of sockets, tasks, wakers or clocks.
 
+mod chunks;
 mod gap;
 mod opening;
 mod record;
@@ -23,6 +24,7 @@ use self::opening::Opening;
 use super::encoder::{self, Encoded};
 use super::event_id::{Epoch, EventId, EventIds};
 
+pub use chunks::{Chunk, Chunks, Found};
 pub use gap::{Gap, GapReason};
 pub use record::{BadRecord, Changes};
 pub use resume::{Joined, LateJoin, Missing};
@@ -169,6 +171,11 @@ impl Entry {
 
     fn is_passing(&self) -> bool {
         matches!(self.kind, Kind::Passing)
+    }
+
+    /// When it came from the upstream, unless the client asked for it by a replay.
+    fn arrived_for(&self, cursor: &Cursor) -> Option<Instant> {
+        self.arrived.filter(|_| self.position >= cursor.live_from)
     }
 }
 
@@ -425,51 +432,48 @@ impl Log {
 
     /// Takes what the cursor has not read yet, joined up to `bytes_max` (but at least one entry).
     pub fn read(&self, cursor: &mut Cursor, bytes_max: usize) -> Read {
-        let is_replaying = cursor.next < cursor.live_from;
-        if cursor.next < if is_replaying { self.gone_before } else { self.lost_before } {
-            return Read::Lost;
-        }
-        let mut index = self.index_of(cursor.next);
-        let is_for =
-            |entry: &Entry, cursor: &Cursor| !entry.is_passing() || entry.position >= cursor.live_from;
-        let mut batch: Option<Bytes> = None;
+        let Some(unread) = self.unread(*cursor) else { return Read::Lost };
         let (mut events, mut arrived) = (0, None);
+        let mut first: Option<Bytes> = None;
         let mut joined = BytesMut::new();
-        loop {
-            let Some(entry) = self.entries.get(index) else {
-                // Entries that only passed may be gone from the end, too: the cursor is not behind for them.
-                cursor.next = self.head;
-                break;
-            };
-            index += 1;
-            if !is_for(entry, cursor) {
-                cursor.next = entry.position + 1;
-                continue;
-            }
+        let mut is_all = true;
+        for entry in unread {
             let payload = entry.encoded.payload();
-            let taken = batch.as_ref().map_or(0, Bytes::len).max(joined.len());
+            let taken = first.as_ref().map_or(0, Bytes::len).max(joined.len());
             if taken > 0 && taken + payload.len() > bytes_max {
+                is_all = false;
                 break;
             }
             cursor.next = entry.position + 1;
             events += u64::from(entry.is_event);
-            if arrived.is_none() && entry.position >= cursor.live_from {
-                arrived = entry.arrived;
-            }
-            match batch.take() {
+            arrived = arrived.or_else(|| entry.arrived_for(cursor));
+            match first.take() {
                 // A client that is up to date gets the shared bytes as they are.
-                None if joined.is_empty() => batch = Some(payload),
-                first => {
-                    joined.extend_from_slice(&first.unwrap_or_default());
+                None if joined.is_empty() => first = Some(payload),
+                before => {
+                    joined.extend_from_slice(&before.unwrap_or_default());
                     joined.extend_from_slice(&payload);
                 }
             }
         }
-        let text = if joined.is_empty() { batch } else { Some(joined.freeze()) };
-        match text {
+        if is_all {
+            cursor.next = self.head;
+        }
+        match if joined.is_empty() { first } else { Some(joined.freeze()) } {
             Some(text) => Read::Batch(Batch { text, events, arrived }),
             None => self.ended.map_or(Read::UpToDate, Read::Ended),
         }
+    }
+
+    /// The entries from the cursor on that are for it; `None`: what came next is gone. Whoever read them all
+    /// stands at the head: entries that only passed may be gone from the end, and the cursor is not behind for them.
+    fn unread(&self, cursor: Cursor) -> Option<impl Iterator<Item = &Entry>> {
+        let is_replaying = cursor.next < cursor.live_from;
+        if cursor.next < if is_replaying { self.gone_before } else { self.lost_before } {
+            return None;
+        }
+        let entries = self.entries.range(self.index_of(cursor.next)..);
+        Some(entries.filter(move |entry| !entry.is_passing() || entry.position >= cursor.live_from))
     }
 
     fn push(&mut self, kind: Kind, encoded: Encoded) {

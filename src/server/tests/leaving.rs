@@ -1,7 +1,7 @@
 //! Clients that leave while they are sent an event stream are noticed at once, without an event (spec 7.6).
 
 use super::*;
-use crate::server::io::{STRAY_BYTES_MAX, Watch};
+use crate::server::io::{ClientStream, STRAY_BYTES_MAX, Socket, Watch};
 
 #[tokio::test]
 async fn a_fin_ends_the_stream() {
@@ -102,6 +102,28 @@ async fn streams_follow_each_other_on_one_connection() {
     once(&server.signals.dropped, PATIENCE).await;
     client.0.shutdown().await.unwrap();
     server.body_dropped_at_once().await;
+}
+
+#[tokio::test]
+async fn what_is_written_counts_as_flushed_only_when_hyper_says_so() {
+    let listener = listen(LOOPBACK).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let open = crate::metrics::Metrics::default().connections.enter();
+    let watch = Watch::starting_with(b"");
+    let socket = Arc::new(Socket { stream, _place: place, _open: open });
+    let mut io = ClientStream::new(socket, Arc::clone(&watch));
+    assert!(watch.is_flushed(), "nothing was written");
+    let full = async {
+        loop {
+            io.write_all(&[0; 64 * 1024]).await.unwrap();
+        }
+    };
+    timeout(AT_ONCE, full).await.expect_err("the client reads nothing");
+    assert!(!watch.is_flushed(), "hyper may hold the rest");
+    io.flush().await.unwrap();
+    assert!(watch.is_flushed());
 }
 
 #[tokio::test]

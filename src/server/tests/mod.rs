@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::{Accept, ServerLimits, listen, serve};
+use super::body::Served;
 use super::connection::{Connection, ConnectionLimits, Entrance};
 use super::io::Armed;
 use crate::shutdown::{Shutdown, ShutdownTrigger};
@@ -112,6 +113,7 @@ fn limits() -> ServerLimits {
             header_count_max: 20,
             head_timeout: HEAD_TIMEOUT,
             idle_timeout: PATIENCE,
+            lane: true,
         },
     }
 }
@@ -168,6 +170,8 @@ impl Raw {
 }
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
+
+impl Served for TestBody {}
 
 async fn answer(request: Request<Incoming>, signals: Arc<Signals>) -> Result<Response<TestBody>, Infallible> {
     let connection = request.extensions().get::<Connection>().expect("each request has it").clone();

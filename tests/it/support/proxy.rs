@@ -27,6 +27,9 @@ impl Proxy {
     pub(crate) async fn with(upstream_flag: &str, flags: &[&str]) -> Self {
         let mut args = vec!["ssecar", upstream_flag, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
         args.extend(["--backoff-initial=20ms", "--backoff-max=100ms", "--drain=2s"]);
+        // The suite runs over both ways to a client: see `scripts/test`.
+        let lane = std::env::var("SSECAR_TEST_LANE").map(|lane| format!("--lane={lane}"));
+        args.extend(lane.as_deref());
         args.extend(flags);
         let Ok(Command::Run(config)) = Command::from_args(args) else { panic!("wrong flags: {flags:?}") };
         let app = App::bind(*config).unwrap();

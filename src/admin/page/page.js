@@ -120,11 +120,13 @@ function showVerdict(overview) {
   const streams = overview.upstream_subscriptions, sessions = overview.session_count;
   const words = {
     closed: sessions && !streams ? "No stream is open" : sessions ? "Upstream is up" : "Nobody reads",
-    open: "Upstream is down",
+    // One path's 503s open it, too, while the streams of others flow on.
+    open: streams ? "Breaker is open" : "Upstream is down",
     "half-open": "Upstream is being tried",
   };
   text(byId("verdict-text"), words[overview.breaker]);
-  byId("verdict-mark").className = "mark " + (overview.breaker === "closed" && sessions && !streams ? "half-open" : overview.breaker);
+  const isMixed = overview.breaker === "closed" ? sessions && !streams : streams;
+  byId("verdict-mark").className = "mark " + (isMixed ? "half-open" : overview.breaker);
   const since = `breaker ${overview.breaker} for ${lasted(now - last.at_ms)}`;
   text(byId("verdict-why"), sessions ? `${streams} of ${sessions} streams open, ${since}` : since);
   const from = drawTimeline(byId("timeline"), overview.breaker_changes, overview.started_ms, now);
@@ -143,7 +145,7 @@ function showPlots(now) {
     text(byId(name + "-now"), short(newest) + unit);
     text(byId(name + "-peak"), "peak " + short(peak) + unit);
     byId(name).setAttribute("aria-label", `${name}: now ${short(newest)}${unit}, at most ${short(peak)}${unit} in the last five minutes`);
-    text(byId(name + "-from"), lasted(plots[name].show(points, now)) + " ago");
+    text(byId(name + "-from"), lasted(Math.round(plots[name].show(points, now) / 10_000) * 10_000) + " ago");
   }
 }
 
@@ -166,16 +168,16 @@ function tile(name, value, note, isAlarm = false) {
 function showTiles(overview) {
   const counts = object => Object.entries(object).filter(([, count]) => count).map(([name, count]) => `${short(count)} ${name}`).join(", ");
   const gaps = Object.values(overview.gaps).reduce((sum, count) => sum + count, 0);
-  tile("Sessions", short(overview.session_count), `${short(overview.upstream_subscriptions)} upstream streams`);
+  tile("Sessions", short(overview.session_count), `${short(overview.upstream_subscriptions)} streams open`);
   tile("Clients", short(overview.clients), `${short(overview.connections)} connections`);
   const memory = tile("Kept for replay", size(overview.log_bytes), `of ${size(overview.memory_budget_bytes)}`);
   memory.bar ??= memory.box.appendChild(make("span", { class: "track", "aria-hidden": true }, make("i")));
   memory.bar.firstChild.style.width = Math.min(100, (overview.log_bytes / overview.memory_budget_bytes) * 100).toFixed(1) + "%";
   memory.bar.className = "track" + (overview.log_bytes > .9 * overview.memory_budget_bytes ? " warm" : "");
   tile("Gaps", short(gaps), counts(overview.gaps) || "none so far");
-  tile("Slow clients", short(overview.clients_slow), "closed: over --client-lag");
-  tile("Reaped clients", short(overview.clients_reaped), "closed: took nothing");
-  tile("Caught up", short(overview.catch_ups), "private upstream streams");
+  tile("Slow clients", short(overview.clients_slow), "over --client-lag");
+  tile("Reaped clients", short(overview.clients_reaped), "took nothing");
+  tile("Caught up", short(overview.catch_ups), "by private streams");
   tile("Refused", short(overview.refused), "by a limit");
   if (overview.state_write_failures) {
     tile("State not written", short(overview.state_write_failures), "--state-dir fails: see the log", true);

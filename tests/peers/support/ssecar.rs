@@ -56,6 +56,14 @@ impl Ssecar {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// Processor time that it took so far (`utime` and `stime` of `/proc/PID/stat`, in 1/100 s).
+    pub(crate) fn processor_time(&self) -> std::time::Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        std::time::Duration::from_millis(ticks * 10)
+    }
+
     /// The most memory it ever had, in bytes (`VmHWM`).
     pub(crate) fn memory_peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -210,6 +210,30 @@ async fn a_tail_shows_the_ring_and_what_comes_and_the_end() {
 }
 
 #[tokio::test]
+async fn however_many_watch_a_probe_finds_room() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let mut watchers = Vec::new();
+    let refused = loop {
+        let mut watcher = Client::get(proxy.admin, "/api/stream", &[("Host", "localhost")]).await;
+        match watcher.status().await {
+            200 => watchers.push(watcher),
+            refused => break refused,
+        }
+        assert!(watchers.len() < 64, "there is an end to it");
+    };
+    assert_eq!(refused, 503);
+    assert_eq!(ask(proxy.admin, "GET", "/livez", &[]).await.status, 200);
+    let event = watchers[0].next().await.unwrap();
+    assert_eq!(event.kind, "overview", "and they are told");
+    watchers.pop();
+    soon("room for another", async {
+        while Client::get(proxy.admin, "/api/stream", &[("Host", "localhost")]).await.status().await != 200 {}
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn readiness_is_ssecars_own_and_not_the_upstreams() {
     let upstream = Upstream::start().await;
     let flag = upstream.flag();

@@ -1,6 +1,6 @@
 //! Who shares a session, and who doesn't (spec 4.2, 4.7).
 
-use crate::support::{Proxy, Upstream};
+use crate::support::{Client, Proxy, Upstream};
 
 const PATH: &str = "/v1/sessions/1/events";
 
@@ -135,4 +135,22 @@ async fn clients_that_name_another_host_share_only_if_that_is_said_not_to_matter
         proxy.until("both", |state| state["clients"] == 2).await;
         assert_eq!(proxy.state().await["session_count"], sessions);
     }
+}
+
+#[tokio::test]
+async fn a_clients_trace_goes_on_upstream_and_splits_no_session() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &[]).await;
+    let _first = proxy.ask(PATH, &[("traceparent", TRACE), ("tracestate", "a=1")]).await;
+    let stream = upstream.stream().await;
+    assert_eq!((stream.header("traceparent"), stream.header("tracestate")), (Some(TRACE), Some("a=1")));
+    let _second = proxy.subscribe(PATH, &[("traceparent", OTHER)]).await;
+    assert_eq!(proxy.state().await["session_count"], 1);
+    let mut plain = Client::get(proxy.address, "/page", &[("traceparent", OTHER)]).await;
+    let mut exchange = upstream.accept().await;
+    assert_eq!(exchange.header("traceparent"), Some(OTHER));
+    exchange.answer(200, "", "x").await;
+    assert_eq!(plain.status().await, 200);
 }

@@ -1,4 +1,4 @@
-//! What is part of the binary: the page, made of one document, style and script, nothing fetched from
+//! What is part of the binary: the page, made of one document, a style and scripts, nothing fetched from
 //! elsewhere, and the API's description.
 
 use bytes::Bytes;
@@ -19,7 +19,14 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new() -> Self {
-        let script = concat!(include_str!("draw.js"), include_str!("page.js"));
+        let script = concat!(
+            include_str!("draw.js"),
+            include_str!("ask.js"),
+            include_str!("overview.js"),
+            include_str!("sessions.js"),
+            include_str!("chosen.js"),
+            include_str!("page.js"),
+        );
         let document = include_str!("page.html").replace("{{style}}", include_str!("page.css"));
         Self { document: document.replace("{{script}}", script) }
     }

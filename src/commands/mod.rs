@@ -2,6 +2,7 @@
 
 mod demo;
 mod demo_source;
+mod descriptors;
 mod healthcheck;
 mod signals;
 
@@ -34,6 +35,7 @@ pub fn run(command: Command) -> ExitCode {
 
 async fn proxy(config: Config) -> ExitCode {
     log_to_stderr(&config.log);
+    descriptors::raise_limit(config.server.clients_max);
     let upstream = config.upstream.target.clone();
     let app = match App::bind(config) {
         Ok(app) => app,

@@ -178,7 +178,8 @@ fn decode_upstream(text: &[u8]) -> Option<Vec<u8>> {
             let byte = nibble(*after.first()?)? << 4 | nibble(*after.get(1)?)?;
             // A line end or NUL in an id can't have come from an event stream, and must never get
             // into a header or a line of ours.
-            if matches!(byte, 0 | b'\r' | b'\n') {
+            let needs_no_encoding = byte.is_ascii_graphic() && byte != b'%';
+            if needs_no_encoding || matches!(byte, 0 | b'\r' | b'\n') {
                 return None;
             }
             id.push(byte);
@@ -234,6 +235,7 @@ mod tests {
             "70000000.1.%00",
             "70000000.1.%2",
             "70000000.1.%zz",
+            "70000000.1.%21",
             "70000000.1.a b",
             "70000000.99999999999999999999",
             "70000000..5",

@@ -92,10 +92,15 @@ impl Proxy {
     }
 
     /// Run by `command`, which ends with the program's name.
-    pub(crate) async fn run(mut command: Command, service: &Service, flags: &[&str]) -> Self {
+    pub(crate) async fn run(command: Command, service: &Service, flags: &[&str]) -> Self {
+        Self::run_before(command, (&service.address, service.port), flags).await
+    }
+
+    /// The same, before anything that answers there.
+    pub(crate) async fn run_before(mut command: Command, upstream: (&str, u16), flags: &[&str]) -> Self {
         let (port, admin) = (free_port(), free_port());
         command.args([
-            format!("--upstream=http://{}:{}", service.address, service.port),
+            format!("--upstream=http://{}:{}", upstream.0, upstream.1),
             format!("--listen=0.0.0.0:{port}"),
             format!("--admin-listen=127.0.0.1:{admin}"),
             "--log-filter=error".to_owned(),

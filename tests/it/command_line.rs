@@ -79,3 +79,26 @@ async fn the_demo_kills_its_source_and_loses_nothing() {
     assert!(output.status.success(), "{stdout} {}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("none lost, none twice"), "{stdout}");
 }
+
+#[test]
+fn every_dependency_has_its_reason_written_down() {
+    let manifest = include_str!("../../Cargo.toml");
+    let reasons = include_str!("../../docs/dependencies.md");
+    let mut section = "";
+    let mut count = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.contains("dependencies]")
+            && let Some((name, _)) = line.split_once(" = ")
+        {
+            let is_named = |text: &str| {
+                text.split(|letter: char| !(letter.is_alphanumeric() || "-_".contains(letter)))
+                    .any(|word| word == name)
+            };
+            assert!(is_named(reasons), "{name} is not in docs/dependencies.md");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "the manifest was not read");
+}

@@ -9,11 +9,13 @@ use tokio::sync::watch;
 
 use crate::proto::breaker::{Admission, Breaker, BreakerLimits, BreakerState};
 
-/// Failures in a row open the breaker; it rests a second, then two, up to half a minute.
+/// Failures in a row open the breaker; it rests a second, then two. No longer: one attempt each two seconds, for all
+/// sessions together, costs a dead upstream nothing, and a longer rest would keep clients waiting for one that is back.
+/// How long each session itself waits is its backoff's to say.
 const LIMITS: BreakerLimits = BreakerLimits {
     failures: 5,
     rest: Duration::from_secs(1),
-    rest_max: Duration::from_secs(30),
+    rest_max: Duration::from_secs(2),
     probe_timeout: Duration::from_secs(90),
 };
 

@@ -5,13 +5,11 @@
 //! | module | stories |
 //! |---|---|
 //! | `process` | the service killed, stopped; the clock set back |
-//! | `crowd` | more clients than there are places |
 //! | `network` | peers that vanish, loss and delay |
 //! | `shortage` | no descriptors, a full queue, little memory and slow readers |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
-mod crowd;
 mod network;
 mod process;
 mod reader;

@@ -1,4 +1,16 @@
 //! More clients than there are places (spec 9.1): those who are in notice nothing.
+//!
+//! A target of its own: ten thousand connections leave nothing of a small machine for other stories.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+
+#[path = "../faults/rig.rs"]
+#[allow(dead_code, reason = "the rig of the faults, of which this needs a part")]
+mod rig;
+#[path = "../peers/support/mod.rs"]
+#[allow(dead_code, reason = "the peers' harness, of which this needs a part")]
+#[allow(unused_imports, reason = "the peers' harness, of which this needs a part")]
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -239,7 +239,10 @@ async fn one_address_has_so_many_clients_at_most() {
     let answer = refused.response().await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("5")));
     assert!(String::from_utf8_lossy(&answer.body).contains("--max-clients-per-ip"));
+    assert_eq!(proxy.metric("ssecar_refused_total{limit=\"clients_per_ip\"}").await, 1.0);
     two.head().await;
+    let forwarded = proxy.ask(PATH, &[("Forwarded", "for=192.0.2.1;proto=http")]).await.response().await;
+    assert_eq!(forwarded.status, 429, "however the trusted proxy names it");
     proxy.subscribe(PATH, &from("192.0.2.2")).await;
     drop(one);
     proxy.until("room", |state| state["clients"] == 1).await;

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::time::Instant;
 
-use crate::support::{Process, free_port, until};
+use crate::support::{free_port, until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -142,7 +143,8 @@ async fn the_image_is_small_has_no_rights_and_runs() {
             &admin_listen,
             "--drain=1s",
         ]);
-        let process = Process::start(command.stdin(Stdio::null()));
+        // A group of its own, to be stopped as a whole: what runs inside is no child of ours.
+        let mut running = command.stdin(Stdio::null()).process_group(0).spawn().unwrap();
         until(
             "the container to listen",
             || async move { TcpStream::connect(("127.0.0.1", admin)).await.is_ok() },
@@ -152,10 +154,15 @@ async fn the_image_is_small_has_no_rights_and_runs() {
         reads_an_event(port).await;
         let health = ["run", &container, "--", "/ssecar", "healthcheck", &admin_listen];
         run(&mut store.buildah(&health)).await;
+        let group = format!("-{}", running.id().unwrap());
+        run(Command::new("kill").args(["-TERM", "--", &group])).await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), running.wait()).await;
+        ended.expect("it ends when it is told to").unwrap();
+        until("nobody to listen", || async move { TcpStream::connect(("127.0.0.1", admin)).await.is_err() })
+            .await;
         println!(
             "image: {size} bytes; by {host}: listens {started:?} after `buildah run`, and streams; healthy"
         );
-        drop(process);
     }
     let health = format!("--admin-listen=127.0.0.1:{}", free_port());
     let sick =

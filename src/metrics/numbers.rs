@@ -114,9 +114,14 @@ impl Histogram {
 
     /// It took so long once.
     pub fn observe(&self, took: Duration) {
+        self.observe_many(took, 1);
+    }
+
+    /// It took about so long so many times.
+    pub fn observe_many(&self, took: Duration, times: u64) {
         let class = self.bounds.partition_point(|bound| *bound < took);
-        self.counts[class].add(1);
-        self.sum_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.counts[class].add(times);
+        self.sum_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(times));
     }
 
     /// Each bound with how many took at most so long, then all.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::connection::{self, ClientService, ConnectionLimits, Entrance};
 use super::io::Socket;
+use super::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -84,6 +85,17 @@ pub async fn serve<A: Accept, S: ClientService>(
     let places = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
     let mut failures = Failures::default();
     let mut connections = JoinSet::new();
+    let mut loops = JoinSet::new();
+    let mut lanes = None;
+    if limits.connection.lane {
+        match Lanes::new(&shutdown) {
+            Ok((ways, running)) => {
+                running.into_iter().for_each(|running| drop(loops.spawn(running)));
+                lanes = Some(ways);
+            }
+            Err(error) => tracing::warn!(%error, "no lane: all clients are written to through hyper"),
+        }
+    }
     loop {
         let next = async {
             // Only an error when the semaphore was closed, and nobody does that.
@@ -104,8 +116,9 @@ pub async fn serve<A: Accept, S: ClientService>(
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     prepare(&socket.stream, &limits, peer);
                     let (service, limits, shutdown) = (service.clone(), Arc::clone(&limits), shutdown.clone());
+                    let lanes = lanes.clone();
                     connections.spawn(async move {
-                        connection::serve(socket, peer, service, &limits, &shutdown).await;
+                        connection::serve(socket, peer, service, &limits, lanes, &shutdown).await;
                     });
                 }
                 Err(error) if is_only_that_client(&error) => {}
@@ -123,15 +136,21 @@ pub async fn serve<A: Accept, S: ClientService>(
         }
     }
     drop(listener); // Who connects from now on is refused, and can go to another instance.
+    drop(lanes);
     tokio::select! {
-        () = async { while let Some(ended) = connections.join_next().await { report(ended) } } => {}
+        () = async {
+            while let Some(ended) = connections.join_next().await { report(ended) }
+            while let Some(ended) = loops.join_next().await { report(ended) }
+        } => {}
         () = shutdown.now() => {
-            if !connections.is_empty() {
-                tracing::warn!(connections = connections.len(), "client connections aborted");
+            let open = limits.metrics.connections.get();
+            if open > 0 {
+                tracing::warn!(connections = open, "client connections aborted");
             }
         }
     }
     connections.shutdown().await;
+    loops.shutdown().await;
 }
 
 /// The client gave up while it waited in the kernel's queue: the next one may be fine.

@@ -30,7 +30,7 @@ use super::accept::ServerLimits;
 use super::body::Served;
 use super::head_guard::{HeadGuard, Heads};
 use super::io::{ClientStream, ClientWatch, Gone, Socket, Watch};
-use super::lane::{self, HandOver, Lane};
+use super::lane::{self, Client, HandOver, Lanes};
 use super::proxy_protocol;
 use super::stream::{self, Tracked};
 use super::tls::{self, Tls};
@@ -142,27 +142,34 @@ where
 
 /// Serves one client until it leaves, breaks a limit, or `shutdown` ends it: from draining on, the running request
 /// is finished and no other is read. It ends nothing at the deadline: its owner drops it.
+///
+/// Clients of sessions go on to `lanes`, if there are any.
 pub(super) async fn serve<S: ClientService>(
     socket: Socket,
     peer: SocketAddr,
     service: S,
     limits: &ServerLimits,
+    lanes: Option<Lanes>,
     shutdown: &Shutdown,
 ) {
-    // Boxed, since all that HTTP needs is over where a lane takes the client.
-    if let Some(lane) = Box::pin(speak(socket, peer, service, limits, shutdown)).await {
-        lane.run(shutdown).await;
+    if let Some(lanes) = lanes {
+        if let Some(client) = speak(socket, peer, service, limits, true, shutdown).await {
+            lanes.take(client).await;
+        }
+    } else {
+        speak(socket, peer, service, limits, false, shutdown).await;
     }
 }
 
-/// HTTP, until the connection ends or a lane takes it.
+/// HTTP, until the connection ends or a lane is to take it.
 async fn speak<S: ClientService>(
     socket: Socket,
     peer: SocketAddr,
     service: S,
     limits: &ServerLimits,
+    has_lane: bool,
     shutdown: &Shutdown,
-) -> Option<Lane> {
+) -> Option<Client> {
     let socket = Arc::new(socket);
     let entered = tokio::select! {
         biased;
@@ -176,7 +183,7 @@ async fn speak<S: ClientService>(
             Way::Plain(Opening::Http1(head)) => {
                 let watch = Watch::starting_with(&head);
                 let io = ClientStream::new(Arc::clone(&socket), Arc::clone(&watch));
-                let lane = limits.connection.lane.then(Arc::default);
+                let lane = has_lane.then(Arc::default);
                 return run.http1(socket, io, watch, (peer, "http"), lane).await;
             }
             // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
@@ -272,7 +279,7 @@ impl<S: ClientService> Run<'_, S> {
         watch: Arc<Watch>,
         (peer, scheme): (SocketAddr, &'static str),
         lane: Option<Arc<HandOver>>,
-    ) -> Option<Lane> {
+    ) -> Option<Client> {
         let Self { service, limits, shutdown } = self;
         let ended = {
             let (io, heads) = HeadGuard::new(io, limits.connection.head_bytes_max.max(H1_BUFFER_BYTES_MIN));
@@ -305,8 +312,8 @@ impl<S: ClientService> Run<'_, S> {
             // hyper is gone, and with it the other owner of the socket.
             Ended::HandedOver => {
                 let (head, reader) = lane?.take()?;
-                let lane = Lane::new(Arc::into_inner(socket)?, peer, &head, reader, watch.stray_bytes());
-                return Some(lane);
+                let client = Client::new(Arc::into_inner(socket)?, peer, &head, reader, watch.stray_bytes());
+                return client.inspect_err(|error| tracing::warn!(%peer, %error, "client closed")).ok();
             }
             Ended::Gone(gone) => gone.log(peer),
             Ended::Http(result) => {

@@ -237,11 +237,29 @@ impl WatchState {
 
 /// A client's socket and its place among the permitted connections: the place is free when the socket is closed,
 /// be it by its connection or, after an upgrade, by its tunnel.
+///
+/// The runtime watches a [`TcpStream`]; whoever has the one of `std` watches it itself.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) stream: TcpStream,
+pub(super) struct Socket<S = TcpStream> {
+    pub(super) stream: S,
     pub(super) _place: OwnedSemaphorePermit,
     pub(super) _open: Entered,
+}
+
+impl Socket {
+    /// Takes it from the runtime. It still does not block.
+    pub(super) fn into_std(self) -> io::Result<Socket<std::net::TcpStream>> {
+        let Self { stream, _place, _open } = self;
+        Ok(Socket { stream: stream.into_std()?, _place, _open })
+    }
+}
+
+impl Socket<std::net::TcpStream> {
+    /// Gives it to the runtime. It must not block.
+    pub(super) fn into_tokio(self) -> io::Result<Socket> {
+        let Self { stream, _place, _open } = self;
+        Ok(Socket { stream: TcpStream::from_std(stream)?, _place, _open })
+    }
 }
 
 /// What hyper reads and writes (through `hyper_util::rt::TokioIo`), and what an upgrade hands over.

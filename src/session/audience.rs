@@ -3,7 +3,11 @@
 //! Sharded, so that clients on several workers don't wait for each other. The one race (an entry
 //! appended between a client's last look and its going to sleep) is closed by the shard's lock:
 //! see [`Audience::park`].
+//!
+//! Clients that stand at one place, and are written to by one loop, can be a *pack*: it is woken and moves on as one,
+//! and stands for what its members need.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use slab::Slab;
+use tokio::sync::Notify;
 
 use super::dismissal::{DismissReason, Dismissal};
 use super::visit::Visit;
@@ -22,6 +27,9 @@ const SHARDS_MAX: usize = 8;
 /// Clients woken before the task lets others run: accepts, heartbeats, the upstream.
 const WAKE_SLICE: usize = 256;
 
+/// Needed by nobody: the place of a client that reads something else, or that a pack stands for.
+pub(super) const NOTHING_NEEDED: Position = Position::MAX;
+
 /// One client's place in the audience.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seat {
@@ -29,12 +37,20 @@ pub(super) struct Seat {
     index: usize,
 }
 
+/// One pack's place in the audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PackSeat(usize);
+
 #[derive(Debug)]
 struct Occupant {
     id: u64,
     /// The oldest entry that it may still need.
     needed: Position,
+    /// Who stands for it.
+    pack: Option<PackSeat>,
     waker: Option<Waker>,
+    /// It is in the list of those who wait, where it may have stayed from before.
+    is_listed: bool,
     dismissal: Arc<Dismissal>,
     visit: Arc<Visit>,
     /// The `retry` with which it is to leave, once it has read everything.
@@ -63,14 +79,24 @@ pub(super) enum Parked {
 #[derive(Debug, Default)]
 struct Shard {
     occupants: Slab<Occupant>,
-    /// Who sleeps, in no order.
+    /// Who sleeps, in no order. Whoever has no waker any more is passed over.
     waiting: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Pack {
+    /// The oldest entry that a member may still need.
+    needed: Position,
+    waker: Option<Waker>,
 }
 
 /// All clients of one session.
 #[derive(Debug)]
 pub(super) struct Audience {
     shards: Box<[Mutex<Shard>]>,
+    /// At most one for each loop that writes.
+    packs: Mutex<Slab<Pack>>,
+    packs_moved: Notify,
     /// Names the next client, and deals it out.
     next: AtomicU64,
 }
@@ -79,7 +105,7 @@ impl Audience {
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shards = (0..cores.min(SHARDS_MAX)).map(|_| Mutex::default()).collect();
-        Self { shards, next: AtomicU64::new(0) }
+        Self { shards, packs: Mutex::default(), packs_moved: Notify::new(), next: AtomicU64::new(0) }
     }
 
     /// A client sits down; from now on nothing from `needed` on is trimmed.
@@ -87,8 +113,16 @@ impl Audience {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let shard = (id % self.shards.len() as u64) as usize;
         let dismissal = Arc::new(Dismissal::default());
-        let (waker, farewell) = (None, None);
-        let occupant = Occupant { id, needed, waker, dismissal: Arc::clone(&dismissal), visit, farewell };
+        let occupant = Occupant {
+            id,
+            needed,
+            pack: None,
+            waker: None,
+            is_listed: false,
+            dismissal: Arc::clone(&dismissal),
+            visit,
+            farewell: None,
+        };
         let index = self.shards[shard].lock().occupants.insert(occupant);
         (Seat { shard, index }, dismissal)
     }
@@ -124,14 +158,90 @@ impl Audience {
             return Parked::Farewell(retry);
         }
         match &mut occupant.waker {
-            // Still in the list from an earlier look.
             Some(known) => known.clone_from(waker),
-            None => {
-                occupant.waker = Some(waker.clone());
-                waiting.push(seat.index);
-            }
+            None => occupant.waker = Some(waker.clone()),
+        }
+        if !std::mem::replace(&mut occupant.is_listed, true) {
+            waiting.push(seat.index);
         }
         Parked::Asleep
+    }
+
+    /// A pack sits down; until it moves it needs nothing.
+    pub(super) fn sit_as_pack(&self) -> PackSeat {
+        PackSeat(self.packs.lock().insert(Pack { needed: NOTHING_NEEDED, waker: None }))
+    }
+
+    /// The pack's members have read up to `needed`.
+    pub(super) fn pack_moved(&self, seat: PackSeat, needed: Position) {
+        if let Some(pack) = self.packs.lock().get_mut(seat.0) {
+            pack.needed = needed;
+        }
+        self.packs_moved.notify_one();
+    }
+
+    /// [`Self::park`] for a pack; `false`: something came meanwhile.
+    pub(super) fn park_pack(
+        &self,
+        seat: PackSeat,
+        needed: Position,
+        waker: &Waker,
+        has_news: impl FnOnce() -> bool,
+    ) -> bool {
+        let mut packs = self.packs.lock();
+        // A seat lives as long as the pack that asks.
+        let Some(pack) = packs.get_mut(seat.0) else { return false };
+        pack.needed = needed;
+        if has_news() {
+            return false;
+        }
+        match &mut pack.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        true
+    }
+
+    /// The pack, which has no members, is no more.
+    pub(super) fn leave_as_pack(&self, seat: PackSeat) {
+        self.packs.lock().try_remove(seat.0);
+        self.packs_moved.notify_one();
+    }
+
+    /// From now on the pack stands for the client, which has read up to `needed`; `false`: it is to leave.
+    pub(super) fn enter_pack(&self, seat: Seat, pack: PackSeat, needed: Position) -> bool {
+        // Both locks, in the order of `Self::needed`: nobody sees the client stand for itself no more and the pack
+        // not yet for it.
+        let mut packs = self.packs.lock();
+        let Some(Pack { needed: needed_by_pack, .. }) = packs.get_mut(pack.0) else { return false };
+        let mut shard = self.shards[seat.shard].lock();
+        let Some(occupant) = shard.occupants.get_mut(seat.index) else { return false };
+        if occupant.farewell.is_some() {
+            return false;
+        }
+        occupant.needed = NOTHING_NEEDED;
+        occupant.pack = Some(pack);
+        occupant.waker = None;
+        *needed_by_pack = needed.min(*needed_by_pack);
+        true
+    }
+
+    /// The client, which has read up to `needed`, stands for itself again. To be told before its pack moves on.
+    pub(super) fn leave_pack(&self, seat: Seat, needed: Position) {
+        if let Some(occupant) = self.shards[seat.shard].lock().occupants.get_mut(seat.index) {
+            occupant.needed = needed;
+            occupant.pack = None;
+        }
+    }
+
+    /// The oldest entry that a pack may still need.
+    pub(super) fn needed_by_packs(&self) -> Option<Position> {
+        oldest(&self.packs.lock())
+    }
+
+    /// Waits for a pack to move, or to have moved since the last call.
+    pub(super) async fn pack_moves(&self) {
+        self.packs_moved.notified().await;
     }
 
     /// All who are here.
@@ -145,33 +255,40 @@ impl Audience {
 
     /// Lets one client leave when it has read everything, with a `retry` of its own.
     pub(super) fn say_farewell(&self, seat: Seat, retry: Duration) {
-        let woken = {
+        let (woken, member) = {
             let mut shard = self.shards[seat.shard].lock();
-            let Shard { occupants, waiting } = &mut *shard;
-            let Some(occupant) = occupants.get_mut(seat.index) else { return };
+            let Some(occupant) = shard.occupants.get_mut(seat.index) else { return };
             occupant.farewell = Some(retry);
-            let waker = occupant.waker.take();
-            if waker.is_some() {
-                waiting.retain(|&index| index != seat.index);
-            }
-            waker
+            let member = occupant.pack.map(|_| Arc::clone(&occupant.dismissal));
+            (occupant.waker.take(), member)
         };
         if let Some(waker) = woken {
             waker.wake();
         }
+        // The news wake only its pack; it has to leave that by itself.
+        if let Some(member) = member {
+            member.nudge();
+        }
+    }
+
+    /// Whether it was told [farewell](Self::say_farewell).
+    pub(super) fn is_to_leave(&self, seat: Seat) -> bool {
+        let shard = self.shards[seat.shard].lock();
+        shard.occupants.get(seat.index).is_some_and(|occupant| occupant.farewell.is_some())
     }
 
     /// The client leaves.
     pub(super) fn leave(&self, seat: Seat) {
         let mut shard = self.shards[seat.shard].lock();
-        let was_waiting = shard.occupants.try_remove(seat.index).is_some_and(|left| left.waker.is_some());
-        if was_waiting {
+        let was_listed = shard.occupants.try_remove(seat.index).is_some_and(|left| left.is_listed);
+        if was_listed {
             shard.waiting.retain(|&index| index != seat.index);
         }
     }
 
     /// Wakes all who sleep. News must be visible before.
     pub(super) async fn wake(&self) {
+        self.wake_packs();
         for shard in &self.shards {
             let woken = shard.lock().take_waiting();
             let mut woken = woken.into_iter();
@@ -186,9 +303,19 @@ impl Audience {
 
     /// The same at once, for the very end of a session.
     pub(super) fn wake_now(&self) {
+        self.wake_packs();
         for shard in &self.shards {
             let woken = shard.lock().take_waiting();
             woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn wake_packs(&self) {
+        // Under the lock: they only note that they were woken.
+        for (_, pack) in self.packs.lock().iter_mut() {
+            if let Some(waker) = pack.waker.take() {
+                waker.wake();
+            }
         }
     }
 
@@ -218,11 +345,16 @@ impl Audience {
 
     /// All who are here, as operators see them.
     pub(super) fn guests(&self) -> Vec<Guest> {
+        let packs: HashMap<usize, Position> =
+            self.packs.lock().iter().map(|(index, pack)| (index, pack.needed)).collect();
         let of = |shard: &Mutex<Shard>| {
             let shard = shard.lock();
             let guests = shard.occupants.iter().map(|(_, occupant)| Guest {
                 id: occupant.id,
-                needed: occupant.needed,
+                needed: match occupant.pack {
+                    Some(PackSeat(index)) => packs.get(&index).copied().unwrap_or(NOTHING_NEEDED),
+                    None => occupant.needed,
+                },
                 visit: Arc::clone(&occupant.visit),
             });
             guests.collect::<Vec<_>>()
@@ -232,15 +364,26 @@ impl Audience {
 
     /// The oldest entry that any client may still need.
     pub(super) fn needed(&self) -> Option<Position> {
-        let oldest = |shard: &Mutex<Shard>| shard.lock().occupants.iter().map(|(_, seat)| seat.needed).min();
-        self.shards.iter().filter_map(oldest).min()
+        // Held meanwhile, so that no pack moves: a client that leaves one in this moment says so before that.
+        let packs = self.packs.lock();
+        let of = |shard: &Mutex<Shard>| shard.lock().occupants.iter().map(|(_, seat)| seat.needed).min();
+        self.shards.iter().filter_map(of).chain(oldest(&packs)).min()
     }
+}
+
+fn oldest(packs: &Slab<Pack>) -> Option<Position> {
+    packs.iter().map(|(_, pack)| pack.needed).filter(|&needed| needed != NOTHING_NEEDED).min()
 }
 
 impl Shard {
     fn take_waiting(&mut self) -> Vec<Waker> {
         let Self { occupants, waiting } = self;
-        waiting.drain(..).filter_map(|index| occupants.get_mut(index)?.waker.take()).collect()
+        let taken = waiting.drain(..).filter_map(|index| {
+            let occupant = occupants.get_mut(index)?;
+            occupant.is_listed = false;
+            occupant.waker.take()
+        });
+        taken.collect()
     }
 }
 
@@ -362,5 +505,62 @@ mod tests {
         assert_eq!(clients[1].1.poll_dismissed(&cx), Poll::Ready(DismissReason::Operator));
         audience.leave(clients[1].0);
         assert!(!audience.dismiss(guests[1].id, DismissReason::Operator), "it is gone");
+    }
+
+    #[test]
+    fn a_pack_stands_for_its_members_and_wakes_for_all_of_them() {
+        let audience = Audience::new();
+        let (own, of_pack) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+        let (waker, pack_waker) = (Waker::from(Arc::clone(&own)), Waker::from(Arc::clone(&of_pack)));
+        let seats = [sit(&audience, 5).0, sit(&audience, 5).0];
+        let pack = audience.sit_as_pack();
+        assert_eq!(audience.needed(), Some(5), "a pack without members needs nothing");
+        audience.park(seats[0], 5, &waker, || false);
+        for seat in seats {
+            assert!(audience.enter_pack(seat, pack, 5));
+        }
+        assert_eq!(audience.needed(), Some(5), "now it needs what they need");
+        assert!(!audience.park_pack(pack, 5, &pack_waker, || true), "something came meanwhile");
+        assert!(audience.park_pack(pack, 5, &pack_waker, || false));
+        audience.wake_now();
+        assert_eq!((own.count(), of_pack.count()), (0, 1), "the members sleep on");
+        audience.leave_pack(seats[1], 6);
+        audience.pack_moved(pack, 9);
+        assert_eq!((audience.needed(), audience.needed_by_packs()), (Some(6), Some(9)));
+        let mut places: Vec<Position> = audience.guests().iter().map(|guest| guest.needed).collect();
+        places.sort_unstable();
+        assert_eq!(places, [6, 9], "a member stands where its pack does");
+    }
+
+    #[test]
+    fn a_member_that_is_to_leave_is_told_itself_and_enters_no_pack_again() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let (seat, dismissal) = sit(&audience, 5);
+        let pack = audience.sit_as_pack();
+        assert!(audience.enter_pack(seat, pack, 5));
+        assert_eq!(dismissal.poll_dismissed(&Context::from_waker(&waker)), Poll::Pending);
+        audience.say_farewell(seat, Duration::from_secs(3));
+        assert_eq!(counter.count(), 1);
+        audience.leave_pack(seat, 5);
+        assert!(!audience.enter_pack(seat, pack, 5));
+        assert_eq!(audience.park(seat, 5, &waker, || false), Parked::Farewell(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn who_left_the_list_without_being_woken_is_not_listed_twice() {
+        let audience = Audience::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let (seat, pack) = (sit(&audience, 5).0, audience.sit_as_pack());
+        for _ in 0..3 {
+            assert_eq!(audience.park(seat, 5, &waker, || false), Parked::Asleep);
+            assert!(audience.enter_pack(seat, pack, 5));
+            audience.leave_pack(seat, 5);
+        }
+        assert_eq!(audience.shards.iter().map(|shard| shard.lock().waiting.len()).sum::<usize>(), 1);
+        audience.leave(seat);
+        assert_eq!(audience.shards.iter().map(|shard| shard.lock().waiting.len()).sum::<usize>(), 0);
     }
 }

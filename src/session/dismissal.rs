@@ -65,6 +65,14 @@ impl Dismissal {
         }
     }
 
+    /// Wakes whoever watches, without a dismissal: there is something else to look for.
+    pub(super) fn nudge(&self) {
+        let waker = self.state.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Ready once the client is dismissed. The last task that asked is woken.
     pub fn poll_dismissed(&self, cx: &Context<'_>) -> Poll<DismissReason> {
         let mut state = self.state.lock();

@@ -31,7 +31,7 @@ pub use dismissal::{DismissReason, Dismissal};
 pub use head::Head;
 pub use joining::{Joining, Welcome};
 pub use permit::{ClientLimits, ClientPermit};
-pub use reader::{Next, NextFramed, Reader};
+pub use reader::{Looked, Next, NextFramed, Pack, Reader};
 pub use registry::{IfAbsent, JoinRequest, Parts, Refusal, Registry};
 pub use shared::{Phase, Session, SessionState};
 pub use view::{Attempts, ClientView, Lag, LastError};

@@ -2,6 +2,7 @@
 //! to a client; whoever writes them to a socket needs nothing else of a session.
 
 mod framed;
+mod pack;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::audience::{Parked, Seat};
+use super::audience::{NOTHING_NEEDED, Parked, Seat};
 use super::catching_up::{CatchingUp, Step};
 use super::dismissal::{DismissReason, Dismissal};
 use super::greeting::Greeting;
@@ -24,6 +25,7 @@ use crate::proto::log::{Batch, Cursor, EndReason, Joined, Log, Position, Read};
 use crate::upstream::subscription::SubscriptionRequest;
 
 pub use framed::NextFramed;
+pub use pack::{Looked, Pack};
 
 /// Bytes that a client which is behind gets at once (spec 7.3).
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -47,9 +49,6 @@ pub(super) enum Prelude {
     /// What it missed (spec 6.7). Where it joins shows itself.
     CatchingUp(Box<CatchingUp>),
 }
-
-/// Needed by nobody: the seat of a client that reads something else.
-const NOTHING_NEEDED: Position = Position::MAX;
 
 /// A client of a session. Leaves it when dropped.
 #[derive(Debug)]
@@ -120,6 +119,12 @@ impl Reader {
     #[must_use]
     pub fn dismissal(&self) -> &Arc<Dismissal> {
         &self.dismissal
+    }
+
+    /// Whether the client is to leave once it has read everything (spec 11).
+    #[must_use]
+    pub fn is_to_leave(&self) -> bool {
+        self.session.audience.is_to_leave(self.seat)
     }
 
     /// The response head goes to the client now.

@@ -464,6 +464,16 @@ impl SessionTask {
             session.audience.dismiss_behind(floor);
         }
         session.audience.wake().await;
+        // Not for a client, whose socket may be full: for our own loops, which always go on. An upstream that is faster
+        // than they are must not make healthy clients fall behind.
+        let pace = session.settings.client_lag_max as u64 / 2;
+        while session
+            .audience
+            .needed_by_packs()
+            .is_some_and(|needed| session.log.read().behind(needed).1 > pace)
+        {
+            session.audience.pack_moves().await;
+        }
         self.inputs.push_back(Input::Sent);
     }
 

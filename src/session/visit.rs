@@ -35,8 +35,9 @@ impl Visit {
         self.peer.get().copied()
     }
 
+    /// Only its reader says so, and it is in one place at a time: no other writer can come between.
     pub(super) fn got(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self) -> u64 {

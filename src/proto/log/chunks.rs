@@ -71,6 +71,41 @@ impl Chunks {
         self.first.as_slice().iter().chain(&self.more)
     }
 
+    /// How much text they hold, in bytes.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        self.iter().map(|chunk| chunk.text_len).sum()
+    }
+
+    /// How many are events.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.iter().map(|chunk| u64::from(chunk.is_event)).sum()
+    }
+
+    /// When the first that was not asked for by a replay came from the upstream.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Instant> {
+        self.iter().find_map(|chunk| chunk.arrived)
+    }
+
+    /// After so many bytes of them: how many chunks were begun, and what is left of the last of those.
+    #[must_use]
+    pub fn split(&self, mut bytes: usize) -> (usize, Bytes) {
+        let mut begun = 0;
+        for chunk in self.iter() {
+            if bytes == 0 {
+                break;
+            }
+            begun += 1;
+            if bytes < chunk.bytes.len() {
+                return (begun, chunk.bytes.slice(bytes..));
+            }
+            bytes -= chunk.bytes.len();
+        }
+        (begun, Bytes::new())
+    }
+
     fn push(&mut self, chunk: Chunk) {
         match self.first {
             None => self.first = Some(chunk),
@@ -185,6 +220,26 @@ mod tests {
         let mut chunks = Chunks::default();
         assert_eq!(log.chunks(&mut cursor, HUGE, &mut chunks), Found::News);
         assert_eq!((chunks.len(), chunks.iter().count()), (Chunks::LEN_MAX, Chunks::LEN_MAX));
+    }
+
+    #[test]
+    fn a_split_tells_what_was_begun_and_what_is_left_of_it() {
+        let mut log = log(HUGE);
+        let mut cursor = log.join(LateJoin::Live).cursor;
+        event(&mut log, "a");
+        log.append_passing(encoder::comment(b"passing"));
+        event(&mut log, "b");
+        let mut chunks = Chunks::default();
+        assert_eq!(log.chunks(&mut cursor, HUGE, &mut chunks), Found::News);
+        assert_eq!((chunks.len(), chunks.events(), chunks.arrived()), (3, 2, None));
+        let all: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
+        let mut ends = vec![0];
+        chunks.iter().for_each(|chunk| ends.push(ends.last().unwrap() + chunk.bytes.len()));
+        for bytes in 0..=all.len() {
+            let (begun, rest) = chunks.split(bytes);
+            assert_eq!(begun, ends.iter().filter(|end| **end < bytes).count(), "after {bytes} bytes");
+            assert_eq!(rest, &all[bytes..ends[begun]], "after {bytes} bytes");
+        }
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl Cursor {
     pub fn next(&self) -> Position {
         self.next
     }
+
+    /// Whether everything from here on is for it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.next >= self.live_from
+    }
 }
 
 /// What a cursor finds.

@@ -15,6 +15,8 @@ pub enum NextFramed {
     Own(Bytes),
     /// Chunks of the log, in the place given for them. They are shown again until [`Reader::sent`].
     Shared,
+    /// Nothing new. [`Reader::poll_rest`] is to be asked before the client sleeps.
+    UpToDate,
     /// The session ended.
     Ended(EndReason),
     /// The client fell too far behind: what came next is gone (spec 7.2).
@@ -27,37 +29,38 @@ impl Reader {
     pub fn poll_framed(&mut self, cx: &mut Context<'_>, chunks: &mut Chunks) -> Poll<NextFramed> {
         let next = match ready!(self.poll_own(cx)) {
             Some(own) => own,
-            None => match ready!(self.poll_chunks(cx, chunks)) {
-                None => return Poll::Ready(NextFramed::Shared),
-                Some(end) => end,
-            },
+            None => {
+                let found = self.session.log.read().chunks(&mut self.cursor, BATCH_BYTES_MAX, chunks);
+                match found {
+                    Found::News => {
+                        self.tell_place();
+                        return Poll::Ready(NextFramed::Shared);
+                    }
+                    Found::UpToDate => return Poll::Ready(NextFramed::UpToDate),
+                    Found::Ended(reason) => Next::Ended(reason),
+                    Found::Lost => Next::Slow,
+                }
+            }
         };
+        Poll::Ready(self.framed(next))
+    }
+
+    /// Lets a client that is up to date sleep, until it is woken by news; ready with [`NextFramed::UpToDate`]: there
+    /// are news already, to be looked for.
+    pub fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<NextFramed> {
+        match self.park(cx) {
+            Parked::News => Poll::Ready(NextFramed::UpToDate),
+            Parked::Asleep => Poll::Pending,
+            Parked::Farewell(retry) => self.leave(retry).map(|next| self.framed(next)),
+        }
+    }
+
+    fn framed(&mut self, next: Next) -> NextFramed {
         self.note(&next);
-        Poll::Ready(match next {
+        match next {
             Next::Batch(text) => NextFramed::Own(Encoded::from_payload(&text).chunk().clone()),
             Next::Ended(reason) => NextFramed::Ended(reason),
             Next::Slow => NextFramed::Slow,
-        })
-    }
-
-    /// `None`: there are chunks.
-    fn poll_chunks(&mut self, cx: &Context<'_>, chunks: &mut Chunks) -> Poll<Option<Next>> {
-        loop {
-            let found = self.session.log.read().chunks(&mut self.cursor, BATCH_BYTES_MAX, chunks);
-            match found {
-                Found::News => {
-                    self.tell_place();
-                    return Poll::Ready(None);
-                }
-                Found::Ended(reason) => return Poll::Ready(Some(Next::Ended(reason))),
-                Found::Lost => return Poll::Ready(Some(Next::Slow)),
-                Found::UpToDate => {}
-            }
-            match self.park(cx) {
-                Parked::News => {}
-                Parked::Asleep => return Poll::Pending,
-                Parked::Farewell(retry) => return self.leave(retry).map(Some),
-            }
         }
     }
 

@@ -1,0 +1,135 @@
+//! Who of a loop was woken. Each client and each group has a waker of its own; all of them wake the one loop.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+
+use parking_lot::Mutex;
+
+/// A place in one of the loop's lists. A place given anew is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+impl Slot {
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.index) | u64::from(self.generation) << 32
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Self {
+        // Cut in two: nothing is lost.
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// Whose waker it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    Client(Slot),
+    Group(Slot),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Woken>);
+
+#[derive(Debug, Default)]
+struct Woken {
+    /// Each at most once, so no more than there are wakers.
+    names: Vec<Arc<NamedWaker>>,
+    of_loop: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct NamedWaker {
+    name: Name,
+    is_noted: AtomicBool,
+    inbox: Arc<Inbox>,
+}
+
+impl Inbox {
+    /// A waker that notes this name and wakes the loop.
+    pub(super) fn waker(self: &Arc<Self>, name: Name) -> Waker {
+        Waker::from(Arc::new(NamedWaker { name, is_noted: AtomicBool::new(false), inbox: Arc::clone(self) }))
+    }
+
+    /// Puts who was woken in place of what is in `names`, and lets the next one wake `of_loop`.
+    pub(super) fn take(&self, of_loop: &Waker, names: &mut Vec<Name>) {
+        names.clear();
+        let noted = {
+            let mut woken = self.0.lock();
+            match &mut woken.of_loop {
+                Some(known) => known.clone_from(of_loop),
+                none => *none = Some(of_loop.clone()),
+            }
+            mem::take(&mut woken.names)
+        };
+        for waker in noted {
+            // Before it is looked after, so that whatever comes from now on is noted again.
+            waker.is_noted.store(false, Ordering::Release);
+            names.push(waker.name);
+        }
+    }
+}
+
+impl Wake for NamedWaker {
+    fn wake(self: Arc<Self>) {
+        if self.is_noted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inbox = Arc::clone(&self.inbox);
+        let of_loop = {
+            let mut woken = inbox.0.lock();
+            woken.names.push(self);
+            woken.of_loop.take()
+        };
+        if let Some(of_loop) = of_loop {
+            of_loop.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn the_loop_is_woken_once_and_told_each_name_once() {
+        let inbox = Arc::new(Inbox::default());
+        let counter = Arc::new(Counter::default());
+        let of_loop = Waker::from(Arc::clone(&counter));
+        let slot = |index| Slot { index, generation: 7 };
+        let wakers = [inbox.waker(Name::Client(slot(1))), inbox.waker(Name::Group(slot(1)))];
+        let mut names = Vec::new();
+        inbox.take(&of_loop, &mut names);
+        assert_eq!(names, []);
+        for waker in [&wakers[0], &wakers[1], &wakers[0]] {
+            waker.wake_by_ref();
+        }
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        inbox.take(&of_loop, &mut names);
+        assert_eq!(names, [Name::Client(slot(1)), Name::Group(slot(1))]);
+        wakers[1].wake_by_ref();
+        inbox.take(&of_loop, &mut names);
+        assert_eq!((&names[..], counter.0.load(Ordering::SeqCst)), (&[Name::Group(slot(1))][..], 2));
+    }
+
+    #[test]
+    fn a_slot_survives_being_bits() {
+        let slot = Slot { index: u32::MAX - 1, generation: 3 };
+        assert_eq!(Slot::from_bits(slot.to_bits()), slot);
+    }
+}

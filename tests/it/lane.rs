@@ -238,3 +238,142 @@ async fn a_large_event_comes_whole_to_a_narrow_client_and_delays_no_other() {
     assert!(text(&chunks) == events + "data: bye\n\n", "byte by byte");
     assert_eq!(rest, b"");
 }
+
+/// Numbers as a narrow generator makes them: the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// The chunks of a stream without its last one, joined.
+fn complete(bytes: &[u8]) -> String {
+    let (_, chunks, rest) = chunked(bytes);
+    assert_eq!(rest, b"");
+    text(&chunks)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_block_and_catch_up_get_every_byte_beside_those_that_never_do() {
+    const CLIENTS: u64 = 30;
+    const EVENTS: u64 = 500;
+    let (upstream, proxy) = start(&["--client-lag=256MiB"]).await;
+    let opener = proxy.ask(PATH, &[]).await;
+    let mut stream = upstream.stream().await;
+    let mut readers = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let mut client = narrow(&proxy).await;
+        client.write_all(SUBSCRIBE.as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        readers.spawn(async move {
+            // Each third reads at once; the others a little at a time, and rest now and then until they are full.
+            let mut numbers = Numbers(number);
+            let mut all = head.into_bytes();
+            loop {
+                let piece = if number % 3 == 0 { 65_536 } else { 1 + numbers.below(3_000) as usize };
+                if number % 3 != 0 && numbers.below(40) == 0 {
+                    for _ in 0..200 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                let mut bytes = vec![0; piece];
+                match soon("more bytes", client.read(&mut bytes)).await.unwrap() {
+                    0 => return all,
+                    read => all.extend_from_slice(&bytes[..read]),
+                }
+            }
+        });
+    }
+    let mut numbers = Numbers(1_000);
+    for number in 0..EVENTS {
+        let size = if numbers.below(100) == 0 { 100_000 } else { numbers.below(4_000) as usize };
+        let letter = char::from(b'a' + (number % 26) as u8).to_string();
+        let passing = if numbers.below(10) == 0 { ": passing\n\n" } else { "" };
+        stream.send(format!("id: {number}\ndata: {}\n\n{passing}", letter.repeat(size))).await;
+    }
+    bye(stream).await;
+    let mut texts = Vec::new();
+    while let Some(bytes) = soon("a reader's end", readers.join_next()).await {
+        texts.push(complete(&bytes.unwrap()));
+    }
+    let first = &texts[0];
+    assert_eq!(first.matches("data: ").count() as u64, EVENTS + 1, "all events, each once, and the farewell");
+    for number in 0..EVENTS {
+        let place = format!(".{}.{number}\n", number + 1);
+        assert_eq!(first.matches(&place).count(), 1, "event {number}");
+    }
+    assert!(texts.iter().all(|text| text == first), "everybody got the same bytes");
+    drop(opener);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_come_and_go_while_events_flow_miss_and_repeat_nothing_while_they_are_there() {
+    const VISITS: u64 = 300;
+    let (upstream, proxy) = start(&[]).await;
+    let mut pace = proxy.ask(PATH, &[]).await;
+    let mut stream = upstream.stream().await;
+    let address = proxy.address;
+    let mut visits = tokio::task::JoinSet::new();
+    let (done, mut is_done) = tokio::sync::mpsc::channel::<()>(1);
+    for number in 0..VISITS {
+        let done = done.clone();
+        visits.spawn(async move {
+            let mut numbers = Numbers(number);
+            for _ in 0..numbers.below(100) {
+                tokio::task::yield_now().await;
+            }
+            let mut client =
+                crate::support::Client::get(address, PATH, &[("Accept", "text/event-stream")]).await;
+            let mut last: Option<u64> = None;
+            for _ in 0..=numbers.below(30) {
+                let number: u64 = client.data().await.parse().unwrap();
+                assert!(last.is_none_or(|last| number == last + 1), "{number} behind {last:?}");
+                last = Some(number);
+            }
+            drop(done);
+        });
+    }
+    drop(done);
+    let mut number: u64 = 0;
+    while !matches!(is_done.try_recv(), Err(tokio::sync::mpsc::error::TryRecvError::Disconnected)) {
+        // Some at once, and no faster than one client reads: nobody is to be closed for being slow.
+        for _ in 0..3 {
+            stream.send(format!("data: {number}\n\n")).await;
+            number += 1;
+        }
+        for _ in 0..3 {
+            pace.data().await;
+        }
+    }
+    while let Some(visit) = soon("a visit's end", visits.join_next()).await {
+        visit.unwrap();
+    }
+    drop(pace);
+    proxy.until("all to be gone", |state| state["clients"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_faster_than_the_loops_is_held_up_and_no_healthy_client_is_closed() {
+    const EVENTS: usize = 1_000;
+    let (upstream, proxy) = start(&["--client-lag=64KiB"]).await;
+    let mut clients = vec![proxy.ask(PATH, &[]).await];
+    let mut stream = upstream.stream().await;
+    for _ in 1..300 {
+        let mut client = proxy.ask(PATH, &[]).await;
+        client.head().await;
+        clients.push(client);
+    }
+    // Sixteen times what a client may be behind, at once; the kernel has room for all of it on each connection.
+    let burst = format!("data: {}\n\n", "x".repeat(1_000)).repeat(EVENTS);
+    stream.send(burst).await;
+    bye(stream).await;
+    for mut client in clients {
+        for _ in 0..EVENTS {
+            assert_eq!(client.data().await.len(), 1_000);
+        }
+        assert_eq!(client.data().await, "bye");
+    }
+}

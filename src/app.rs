@@ -4,11 +4,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin;
@@ -22,6 +24,7 @@ use crate::server::tls::{Tls, TlsError};
 use crate::session::{ClientLimits, Parts, Registry};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::store::{Opened, Store, StoreError};
+use crate::telemetry::{self, Exporter};
 use crate::upstream::authorization::{NoAuthorization, OwnAuthorization};
 use crate::upstream::health::Health;
 use crate::upstream::{SetupError, UpstreamClient};
@@ -53,6 +56,8 @@ pub enum StartError {
     Random(getrandom::Error),
     /// ssecar's own credential can't be used.
     Authorization(NoAuthorization),
+    /// There is no way to the collector of spans.
+    Tracing(telemetry::NoCollector),
     /// The rings of the last process can't be kept.
     State {
         /// What `--state-dir` named.
@@ -69,6 +74,7 @@ impl std::fmt::Display for StartError {
             Self::Bind { flag, address, error } => write!(f, "{flag} '{address}': {error}"),
             Self::Tls(error) => write!(f, "{error}"),
             Self::Authorization(error) => write!(f, "{error}"),
+            Self::Tracing(error) => write!(f, "{error}"),
             Self::AdminToken { file, error } => {
                 write!(f, "--admin-token-file '{}': {error}", file.display())
             }
@@ -92,6 +98,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     gateway: Gateway,
     tls: Option<Tls>,
+    exporter: Option<Exporter>,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
 }
@@ -124,12 +131,19 @@ impl App {
             None => getrandom::fill(&mut key).map_err(StartError::Random)?,
         }
         let seed = getrandom::u64().map_err(StartError::Random)?;
+        let (key_rules, metrics) = (Arc::new(key_rules(&config)), Arc::<Metrics>::default());
+        let tracing = config.tracing.as_ref().map(|tracing| {
+            let (rules, metrics) = (Arc::clone(&key_rules), Arc::clone(&metrics));
+            telemetry::open(tracing, &config.upstream.target, rules, metrics).map_err(StartError::Tracing)
+        });
+        let (tracer, exporter) = tracing.transpose()?.unzip();
         let parts = Parts {
             hasher: KeyHasher::new(key),
-            key_rules: Arc::new(key_rules(&config)),
+            key_rules,
             upstream,
             health: Arc::default(),
-            metrics: Arc::default(),
+            metrics,
+            tracer: tracer.unwrap_or_default(),
         };
         let (health, metrics) = (Arc::clone(&parts.health), Arc::clone(&parts.metrics));
         let (trigger, shutdown) = Shutdown::new();
@@ -138,7 +152,20 @@ impl App {
         let registry = Registry::new(&config.sessions, limits, parts.clone(), seed);
         let rings = opened.map(|opened| (opened, longest_linger(&config)));
         let gateway = Gateway::new(&config, parts, registry.clone(), authorization);
-        Ok(Self { config, clients, admin, registry, rings, health, metrics, gateway, tls, trigger, shutdown })
+        Ok(Self {
+            config,
+            clients,
+            admin,
+            registry,
+            rings,
+            health,
+            metrics,
+            gateway,
+            tls,
+            exporter,
+            trigger,
+            shutdown,
+        })
     }
 
     /// Where clients connect.
@@ -169,9 +196,13 @@ impl App {
             metrics,
             gateway,
             tls,
+            exporter,
             trigger,
             shutdown,
         } = self;
+        let export_stop = CancellationToken::new();
+        let export =
+            exporter.map(|exporter| AbortOnDropHandle::new(tokio::spawn(exporter.run(export_stop.clone()))));
         let renewal = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.keep_fresh())));
         if let Some((opened, linger)) = rings {
             registry.keep(opened, linger);
@@ -206,10 +237,15 @@ impl App {
             served = Some((&mut server).await);
             gateway.tunnels_ended().await;
         };
+        let mut second = pin!(second);
+        let mut is_hurried = false;
         tokio::select! {
             () = finish => {}
             () = tokio::time::sleep(drain) => tracing::info!("stopping: the time to drain is over"),
-            () = second => tracing::info!("stopping at once"),
+            () = &mut second => {
+                is_hurried = true;
+                tracing::info!("stopping at once");
+            }
         }
         trigger.now();
         registry.stop().await;
@@ -218,6 +254,14 @@ impl App {
             None => report_end("server", tokio::time::timeout(END_TIMEOUT, server).await),
         }
         gateway.end_tunnels().await;
+        // Nothing begins a span any more.
+        export_stop.cancel();
+        if let Some(mut export) = export.filter(|_| !is_hurried) {
+            tokio::select! {
+                end = tokio::time::timeout(END_TIMEOUT, &mut export) => report_end("exporter of spans", end),
+                () = second => tracing::info!("stopping at once: spans may be lost"),
+            }
+        }
         admin_trigger.now();
         if let Some(task) = admin_task {
             report_end("admin listener", tokio::time::timeout(END_TIMEOUT, task).await);

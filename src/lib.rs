@@ -9,6 +9,7 @@
 //! | [`server`] | accept, one request: join a session, forward, or refuse; delivery; drain |
 //! | [`admin`] | the second listener: health, state, the page |
 //! | [`session`] | the registry, the task of a session, joining and waking clients |
+//! | [`telemetry`] | spans for OpenTelemetry: begun, queued, sent to the collector |
 //! | [`store`] | rings that outlive the process, as records on disk |
 //! | [`upstream`] | connections to the upstream, pooled; one open stream |
 //! | [`message`] | rules for HTTP heads: hop-by-hop fields, forwarding headers, session keys, problems |
@@ -27,4 +28,5 @@ pub mod server;
 pub mod session;
 pub mod shutdown;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;

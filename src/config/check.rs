@@ -1,6 +1,7 @@
 //! From what the user typed to what the program relies on, or to one line that says what is wrong
 //! (spec 2).
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,13 +16,13 @@ use super::flags::{
     AdminFlags, AdminListen, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags, HealthcheckFlags,
     HostHeaderChoice, LateJoinChoice, LegacyFlags, LegacyModeChoice, LimitFlags, ListenFlags, LogFlags,
     LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, ShareChoice, StreamFlags, SubCommand,
-    Switch, UpstreamFlags,
+    Switch, TracingFlags, UpstreamFlags,
 };
 use super::units::show;
 use super::{
     AdminConfig, ClientCertificate, Config, EventIds, HostHeader, LateJoin, LegacyConfig, LegacyMode,
     LogConfig, LogFormat, OnUpstreamDown, RouteSettings, RouteTable, ServerCertificate, ServerConfig,
-    SessionsConfig, Share, Transport, UpstreamConfig,
+    SessionsConfig, Share, TracingConfig, Transport, UpstreamConfig,
 };
 use crate::proto::backoff::BackoffLimits;
 use crate::proto::end_event::EndEvent;
@@ -123,7 +124,8 @@ fn wrong(line: impl Into<String>) -> ConfigError {
 }
 
 fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
-    let Flags { upstream, listen, legacy, sessions, streams, limits, admin, log, command: _ } = flags;
+    let Flags { upstream, listen, legacy, sessions, streams, limits, admin, log, tracing, command: _ } =
+        flags;
     let ListenFlags { listen, tls_cert, tls_key, proxy_protocol, trusted_proxy, drain, lane } = listen;
     let certificate = match (tls_cert, tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate { chain, key }),
@@ -233,7 +235,44 @@ fn check(flags: Flags, args: &[OsString]) -> Result<Config, ConfigError> {
             },
             filter: log_filter,
         },
+        tracing: check_tracing(tracing)?,
     })
+}
+
+fn check_tracing(flags: TracingFlags) -> Result<Option<TracingConfig>, ConfigError> {
+    let TracingFlags {
+        otlp_endpoint,
+        otlp_ca,
+        otlp_header_file,
+        otlp_sample,
+        otlp_service_name,
+        otlp_attribute,
+    } = flags;
+    let Some(endpoint) = otlp_endpoint else {
+        let given = [
+            ("--otlp-ca", otlp_ca.is_some()),
+            ("--otlp-header-file", otlp_header_file.is_some()),
+            ("--otlp-attribute", !otlp_attribute.is_empty()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(wrong(format!("{flag} needs --otlp-endpoint too"))),
+            None => Ok(None),
+        };
+    };
+    let mut names = BTreeSet::from(["service.name", "service.version"]);
+    for (name, value) in &otlp_attribute {
+        if !names.insert(name) {
+            return Err(wrong(format!("--otlp-attribute '{name}={value}': it has a value already")));
+        }
+    }
+    Ok(Some(TracingConfig {
+        endpoint,
+        ca_file: otlp_ca,
+        header_file: otlp_header_file,
+        sample: otlp_sample,
+        service_name: otlp_service_name,
+        attributes: otlp_attribute,
+    }))
 }
 
 fn check_upstream(flags: UpstreamFlags) -> Result<UpstreamConfig, ConfigError> {
@@ -468,11 +507,47 @@ mod tests {
         ] {
             assert_eq!(run(args).unwrap_err(), line);
         }
+        for (args, line) in [
+            (
+                &["--otlp-endpoint=collector:4318"][..],
+                "--otlp-endpoint 'collector:4318': expected http://HOST:PORT, https://HOST:PORT or unix:/path/to/socket",
+            ),
+            (&["--otlp-sample=1.1"], "--otlp-sample '1.1': expected a number from 0 to 1, such as 0.1"),
+            (&["--otlp-sample=NaN"], "--otlp-sample 'NaN': expected a number from 0 to 1, such as 0.1"),
+            (
+                &["--otlp-attribute==x"],
+                "--otlp-attribute '=x': expected NAME=VALUE, such as deployment.environment.name=prod",
+            ),
+            (&["--otlp-attribute=a=b"], "--otlp-attribute needs --otlp-endpoint too"),
+            (&["--otlp-ca=x"], "--otlp-ca needs --otlp-endpoint too"),
+            (&["--otlp-header-file=x"], "--otlp-header-file needs --otlp-endpoint too"),
+            (&["--otlp-service-name="], "--otlp-service-name '': expected a name, such as shop-events"),
+            (
+                &["--otlp-endpoint=http://c", "--otlp-attribute=service.name=x"],
+                "--otlp-attribute 'service.name=x': it has a value already",
+            ),
+            (
+                &["--otlp-endpoint=http://c", "--otlp-attribute=a=1", "--otlp-attribute=a=2"],
+                "--otlp-attribute 'a=2': it has a value already",
+            ),
+        ] {
+            assert_eq!(run(args).unwrap_err(), line);
+        }
         let missing = Command::from_args(["ssecar"]).unwrap_err().to_string();
         assert!(missing.starts_with("--upstream is missing"), "{missing}");
         let patterns = run(&["--route", "relative linger=5s"]).unwrap_err();
         assert!(patterns.starts_with("--route 'relative linger=5s': "), "{patterns}");
         assert!(run(&["--api-prefix", "v1"]).unwrap_err().starts_with("--api-prefix 'v1': "));
+    }
+
+    #[test]
+    fn spans_are_off_unless_there_is_a_collector() {
+        assert!(run(&["--otlp-sample=0.5", "--otlp-service-name=shop"]).unwrap().tracing.is_none());
+        let args = ["--otlp-endpoint=http://c:4318/otlp", "--otlp-sample=0.25", "--otlp-attribute=a=b=c"];
+        let tracing = run(&args).unwrap().tracing.unwrap();
+        assert_eq!(tracing.endpoint.to_string(), "http://c:4318/otlp");
+        assert_eq!((tracing.sample, &*tracing.service_name), (0.25, "ssecar"));
+        assert_eq!(tracing.attributes, [("a".to_owned(), "b=c".to_owned())]);
     }
 
     #[test]

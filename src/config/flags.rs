@@ -35,6 +35,8 @@ pub(super) struct Flags {
     pub admin: AdminFlags,
     #[command(flatten)]
     pub log: LogFlags,
+    #[command(flatten)]
+    pub tracing: TracingFlags,
     #[command(subcommand)]
     pub command: Option<SubCommand>,
 }
@@ -380,6 +382,29 @@ pub(super) struct LogFlags {
     pub log_filter: String,
 }
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tracing")]
+pub(super) struct TracingFlags {
+    /// Send spans to this OpenTelemetry collector (OTLP/HTTP in JSON; /v1/traces follows its path), and pass traceparent on
+    #[arg(long, env = "SSECAR_OTLP_ENDPOINT", value_name = "URL", value_parser = super::target::parse)]
+    pub otlp_endpoint: Option<super::UpstreamTarget>,
+    /// Certificate authorities to trust instead of the system's, for an https --otlp-endpoint (PEM)
+    #[arg(long, env = "SSECAR_OTLP_CA", value_name = "FILE")]
+    pub otlp_ca: Option<PathBuf>,
+    /// Request headers for the collector, 'name: value' on each line of this file (read anew each time)
+    #[arg(long, env = "SSECAR_OTLP_HEADER_FILE", value_name = "FILE")]
+    pub otlp_header_file: Option<PathBuf>,
+    /// The share of traces that is recorded, from 0 to 1; a client that sends a traceparent has decided already
+    #[arg(long, env = "SSECAR_OTLP_SAMPLE", value_name = "RATIO", default_value = "1", value_parser = ratio)]
+    pub otlp_sample: f64,
+    /// The resource attribute service.name
+    #[arg(long, env = "SSECAR_OTLP_SERVICE_NAME", value_name = "NAME", default_value = "ssecar", value_parser = service_name)]
+    pub otlp_service_name: String,
+    /// A further resource attribute, such as deployment.environment.name=prod (may be repeated)
+    #[arg(long, env = "SSECAR_OTLP_ATTRIBUTE", value_name = "NAME=VALUE", value_delimiter = '\n', value_parser = attribute)]
+    pub otlp_attribute: Vec<(String, String)>,
+}
+
 /// The largest `--catch-up-max`.
 const CATCH_UPS_MAX: usize = 10_000;
 
@@ -477,6 +502,22 @@ fn event_name(text: &str) -> Result<String, String> {
         return Err("expected the type of an event, on one line".into());
     }
     Ok(text.to_owned())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "expected a number from 0 to 1, such as 0.1".to_owned())
+}
+
+fn service_name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("expected a name, such as shop-events".into()) } else { Ok(text.to_owned()) }
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected NAME=VALUE, such as deployment.environment.name=prod".into()),
+    }
 }
 
 fn end_event(text: &str) -> Result<Option<EndEvent>, String> {

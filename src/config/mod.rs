@@ -38,6 +38,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The form of log lines (spec 10.2).
     pub log: LogConfig,
+    /// Spans for OpenTelemetry; `None`: none.
+    pub tracing: Option<TracingConfig>,
 }
 
 /// Where the upstream is and how it is reached.
@@ -224,4 +226,21 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Where spans go, and what is said of their sender.
+#[derive(Debug, Clone)]
+pub struct TracingConfig {
+    /// The collector; `/v1/traces` follows its path.
+    pub endpoint: UpstreamTarget,
+    /// A PEM file of certificate authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A file of request headers for the collector, `name: value` on each line.
+    pub header_file: Option<PathBuf>,
+    /// The share of new traces that is recorded, from 0 to 1. Where a client's request belongs to a trace, that decides.
+    pub sample: f64,
+    /// `service.name`
+    pub service_name: String,
+    /// Further attributes of the resource; names differ.
+    pub attributes: Vec<(String, String)>,
 }

@@ -11,3 +11,4 @@ pub mod problem;
 pub mod query;
 pub mod raw_head;
 pub mod session_key;
+pub mod trace_context;

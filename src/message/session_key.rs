@@ -194,6 +194,14 @@ impl KeyRules {
         if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
     }
 
+    /// A request target for people and machines that may not know secrets: the values of parameters that hold
+    /// credentials are blotted out, and it has at most [`DISPLAY_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn shown(&self, path_and_query: &str) -> String {
+        let (path, query) = split_target(path_and_query);
+        self.display(path, query)
+    }
+
     /// Whether a header holds a credential.
     #[must_use]
     pub fn is_credential(&self, name: &HeaderName) -> bool {

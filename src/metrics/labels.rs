@@ -147,6 +147,29 @@ impl Label for Attempt {
     }
 }
 
+/// Why a span never came to be stored by the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanLoss {
+    /// Too many waited for the collector.
+    QueueFull,
+    /// The collector could not be reached, or refused the batch.
+    NotTaken,
+    /// The collector took the batch, but not this span.
+    Rejected,
+}
+
+impl Label for SpanLoss {
+    const ALL: &'static [Self] = &[Self::QueueFull, Self::NotTaken, Self::Rejected];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue-full",
+            Self::NotTaken => "not-taken",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// The first digit of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusClass {

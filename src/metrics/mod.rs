@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::proto::breaker::BreakerState;
 use crate::proto::log::{EndReason, GapReason};
 
-pub use labels::{Attempt, Closed, Limit, StatusClass};
+pub use labels::{Attempt, Closed, Limit, SpanLoss, StatusClass};
 pub use numbers::{Counter, Entered, Family, Gauge, Histogram};
 pub use text::Format;
 
@@ -99,6 +99,10 @@ pub struct Metrics {
     pub catch_ups: Counter,
     /// Requests answered by the upstream or in its place, by the status' class.
     pub forwarded_requests: Family<StatusClass>,
+    /// Spans that the collector took (`--otlp-endpoint`).
+    pub spans_exported: Counter,
+    /// Spans that are lost, by why.
+    pub spans_dropped: Family<SpanLoss>,
     refused: Family<Limit>,
 }
 
@@ -123,6 +127,8 @@ impl Default for Metrics {
             gaps: Family::default(),
             catch_ups: Counter::default(),
             forwarded_requests: Family::default(),
+            spans_exported: Counter::default(),
+            spans_dropped: Family::default(),
             refused: Family::default(),
         }
     }
@@ -215,6 +221,8 @@ impl Metrics {
             "class",
             &self.forwarded_requests,
         );
+        out.counter("ssecar_spans_exported", "Spans that the collector took.", &self.spans_exported);
+        out.family("ssecar_spans_dropped", "Spans that are lost.", "reason", &self.spans_dropped);
         out.gauge("ssecar_log_bytes", "Bytes that all sessions' events take.", now.log_bytes);
         out.gauge("ssecar_memory_budget_bytes", "The limit of ssecar_log_bytes.", now.memory_budget);
         out.count(

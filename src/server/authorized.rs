@@ -21,6 +21,7 @@ use crate::message::problem::Problem;
 use crate::proto::backoff::Backoff;
 use crate::proto::breaker::Admission;
 use crate::session::{ClientPermit, Head, Reader, Welcome};
+use crate::telemetry::Purpose;
 use crate::upstream::health::Health;
 
 /// Clients that were held and are asked for at once when the upstream is back.
@@ -100,7 +101,9 @@ async fn ask(shared: Arc<Shared>, subscriber: Subscriber, permit: ClientPermit) 
             Admission::Admitted => {
                 let attempt = Attempt::new(&parts.health);
                 let request = subscriber.own.as_ref().clone();
-                let answer = request.send(parts.upstream.clone(), subscriber.upstream_id().cloned()).await;
+                let last = subscriber.upstream_id().cloned();
+                let tracer = parts.tracer.clone();
+                let answer = tracer.ask(request, Purpose::Admit, parts.upstream.clone(), last).await;
                 match answer {
                     Ok(answer) if !is_down(answer.status()) => {
                         attempt.succeeded();

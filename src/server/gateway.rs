@@ -28,6 +28,7 @@ use crate::proto::event_id::LastEventId;
 use crate::proto::log::EndReason;
 use crate::proto::route::PathPattern;
 use crate::session::{Head, IfAbsent, JoinRequest, Joining, Parts, Reader, Refusal, Registry, Welcome};
+use crate::telemetry::OpenSpan;
 use crate::upstream::RequestBody;
 use crate::upstream::authorization::OwnAuthorization;
 use crate::upstream::subscription::SubscriptionRequest;
@@ -143,9 +144,20 @@ impl Gateway {
 
     /// Answers one request.
     pub async fn handle(self, request: Request<Incoming>) -> Response<Body> {
-        match self.shared.handle(request).await {
-            Ok(response) => response,
+        let connection = request.extensions().get::<Connection>();
+        let scheme = connection.map_or("http", |connection| connection.scheme);
+        let span = self.shared.parts.tracer.request(&request, scheme);
+        match self.shared.handle(request, span.as_ref()).await {
+            Ok(response) => {
+                if let Some(span) = span {
+                    span.answered(response.status(), outcome(&response), None);
+                }
+                response
+            }
             Err(problem) => {
+                if let Some(span) = span {
+                    span.answered(problem.status(), ANSWERED, Some(problem.name()));
+                }
                 tracing::debug!(
                     status = problem.status().as_u16(),
                     problem = problem.name(),
@@ -168,7 +180,11 @@ impl Gateway {
 }
 
 impl Shared {
-    async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        span: Option<&OpenSpan>,
+    ) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
         // Put there by the connection for each request.
         let Some(client) = head.extensions.get::<Connection>().cloned() else {
@@ -182,6 +198,9 @@ impl Shared {
         let arrival = Arrival { peer: client.peer.ip(), scheme: client.scheme };
         let wanted = forward::outgoing(&mut head, arrival, &self.forward_rules)
             .map_err(|refusal| refusal.problem())?;
+        if let Some(span) = span {
+            span.inject(&mut head.headers);
+        }
         let asked = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let twin = match legacy::route(&self.legacy, asked) {
             Route::Current => None,
@@ -251,6 +270,7 @@ impl Shared {
         let authorization = self.authorization.as_ref().filter(|_| settings.share != Share::SameCredentials);
         let bare = authorization.and_then(|_| rules.without_credentials(&own).parse().ok());
         let own = SubscriptionRequest::new(own.parse().ok()?, head.headers.clone());
+        let own = if self.parts.tracer.is_on() { own.traced() } else { own };
         let shared = authorization.zip(bare).map(|(authorization, bare)| {
             own.authorized_by(authorization, bare, |name| rules.is_credential(name))
         });
@@ -389,6 +409,20 @@ impl Shared {
             });
         }
         Ok(forward::relay(response, heartbeat))
+    }
+}
+
+/// What a span says of a request that ssecar answered itself.
+const ANSWERED: &str = "answered";
+
+/// What a span says became of a request.
+fn outcome(response: &Response<Body>) -> &'static str {
+    match response.body() {
+        Body::Session(_) => "session",
+        Body::Held(_) => "held",
+        Body::Forwarded(..) | Body::ForwardedEvents(..) => "forwarded",
+        Body::Empty if response.status() == StatusCode::SWITCHING_PROTOCOLS => "upgraded",
+        Body::Empty | Body::Full(_) => ANSWERED,
     }
 }
 

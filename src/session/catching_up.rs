@@ -27,6 +27,7 @@ use crate::proto::catch_up::{CatchUp, CatchUpSettings, Progress};
 use crate::proto::encoder;
 use crate::proto::event_id::LastEventId;
 use crate::proto::log::{Joined, Missing};
+use crate::telemetry::{Purpose, Tracer};
 use crate::upstream::subscription::SubscriptionRequest;
 use crate::upstream::{UpstreamClient, UpstreamError};
 
@@ -48,12 +49,19 @@ pub(super) enum Step {
     End,
 }
 
+/// How the upstream is asked, by one of few at once.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) upstream: UpstreamClient,
+    pub(super) tracer: Tracer,
+}
+
 /// One client's way back to the shared log.
 pub(super) struct CatchingUp {
     stream: CatchUp,
     stage: Stage,
-    permits: Arc<Semaphore>,
-    upstream: UpstreamClient,
+    asker: Asker,
     request: SubscriptionRequest,
     requested: LastEventId,
     missing: Missing,
@@ -84,8 +92,7 @@ impl CatchingUp {
     /// what the client is told where catching up fails.
     pub(super) fn new(
         session: &Arc<Session>,
-        permits: &Arc<Semaphore>,
-        upstream: &UpstreamClient,
+        asker: Asker,
         request: &SubscriptionRequest,
         requested: &LastEventId,
         missing: Missing,
@@ -103,9 +110,12 @@ impl CatchingUp {
         };
         Some(Self {
             stream: CatchUp::new(stream_settings, last.clone()),
-            stage: Stage::Waiting(Box::pin(turn(Arc::clone(session), Arc::clone(permits), Duration::ZERO))),
-            permits: Arc::clone(permits),
-            upstream: upstream.clone(),
+            stage: Stage::Waiting(Box::pin(turn(
+                Arc::clone(session),
+                Arc::clone(&asker.permits),
+                Duration::ZERO,
+            ))),
+            asker,
             request: request.clone(),
             requested: requested.clone(),
             missing,
@@ -148,7 +158,9 @@ impl CatchingUp {
                         return Poll::Ready(self.fail(session, seat, "too many clients catch up"));
                     };
                     let request = self.request.clone();
-                    let asking = request.send(self.upstream.clone(), Some(self.stream.last().clone()));
+                    let Asker { upstream, tracer, .. } = self.asker.clone();
+                    let last = self.stream.last().clone();
+                    let asking = tracer.ask(request, Purpose::CatchUp, upstream, Some(last));
                     self.stage = Stage::Asking(Box::pin(asking), permit);
                     continue;
                 }
@@ -251,7 +263,8 @@ impl CatchingUp {
     fn again(&mut self, session: &Arc<Session>) {
         self.failures += 1;
         let pause = session.settings.backoff.initial;
-        self.stage = Stage::Waiting(Box::pin(turn(Arc::clone(session), Arc::clone(&self.permits), pause)));
+        self.stage =
+            Stage::Waiting(Box::pin(turn(Arc::clone(session), Arc::clone(&self.asker.permits), pause)));
     }
 
     fn take(&mut self, session: &Session, seat: Seat, chunk: &[u8]) -> Option<Step> {

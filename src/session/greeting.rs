@@ -23,8 +23,7 @@ use crate::proto::decoder::{Decoder, Frame};
 use crate::proto::encoder;
 use crate::proto::event_id::EventIds;
 use crate::proto::log::{Gap, GapReason, ReplayLimits};
-use crate::upstream::subscription::SubscriptionRequest;
-use crate::upstream::{UpstreamClient, UpstreamError};
+use crate::upstream::UpstreamError;
 
 /// The longest that a client waits for its greeting before it reads what is shared.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,12 +53,15 @@ impl fmt::Debug for Greeting {
 }
 
 impl Greeting {
-    /// Asks when it is first polled.
+    /// `asking` is for this client alone.
     #[must_use]
-    pub(super) fn new(client: UpstreamClient, request: SubscriptionRequest, session: &Session) -> Self {
+    pub(super) fn new(
+        asking: impl Future<Output = Result<Response<Incoming>, UpstreamError>> + Send + 'static,
+        session: &Session,
+    ) -> Self {
         let settings = &session.settings;
         Self {
-            state: State::Asking(Box::pin(request.send(client, None))),
+            state: State::Asking(Box::pin(asking)),
             deadline: Box::pin(tokio::time::sleep(GREETING_TIMEOUT)),
             pause: settings.opening_pause,
             limits: settings.replay,

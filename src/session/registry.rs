@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::advice::{Advice, Advices};
 use super::budget::Budget;
-use super::catching_up::CatchingUp;
+use super::catching_up::{Asker, CatchingUp};
 use super::greeting::Greeting;
 use super::joining::Joining;
 use super::keeping::Keeper;
@@ -32,6 +32,7 @@ use crate::proto::event_id::{Epoch, LastEventId};
 use crate::proto::log::{EndReason, Joined, LateJoin, Log, LogSettings, Missing};
 use crate::proto::random::Random;
 use crate::store::Opened;
+use crate::telemetry::{Purpose, Tracer};
 use crate::upstream::UpstreamClient;
 use crate::upstream::health::Health;
 use crate::upstream::subscription::SubscriptionRequest;
@@ -62,6 +63,7 @@ pub(super) struct Inner {
     pub(super) upstream: UpstreamClient,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     tasks: TaskTracker,
     /// Cancelled: the store is written for the last time elsewhere.
     keeping: CancellationToken,
@@ -84,6 +86,8 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Begins spans.
+    pub tracer: Tracer,
 }
 
 /// A client that wants to read a session.
@@ -136,7 +140,7 @@ impl Registry {
     /// No session yet. `seed` must be random where ids shall not repeat after a restart.
     #[must_use]
     pub fn new(config: &SessionsConfig, clients: ClientLimits, parts: Parts, seed: u64) -> Self {
-        let Parts { hasher, key_rules, upstream, health, metrics } = parts;
+        let Parts { hasher, key_rules, upstream, health, metrics, tracer } = parts;
         let inner = Inner {
             roster: Roster::new(SHARDS, config.sessions_max),
             clients: Clients::new(clients),
@@ -152,6 +156,7 @@ impl Registry {
             upstream,
             health,
             metrics,
+            tracer,
             tasks: TaskTracker::new(),
             keeping: CancellationToken::new(),
             random: Mutex::new(Random::new(seed)),
@@ -424,7 +429,9 @@ impl Inner {
                 let is_late = matches!(session.phase.get(), Phase::Open(_));
                 let greeting = (late_join == LateJoin::Fresh && is_late).then(|| {
                     let request = SubscriptionRequest::clone(request.own);
-                    Box::new(Greeting::new(self.upstream.clone(), request, session))
+                    let asking =
+                        self.tracer.clone().ask(request, Purpose::Greet, self.upstream.clone(), None);
+                    Box::new(Greeting::new(asking, session))
                 });
                 (log.join(late_join), greeting.map(Prelude::Greeting))
             }
@@ -462,7 +469,14 @@ impl Inner {
         may_catch_up: bool,
     ) -> (Joined, Option<Prelude>) {
         let catching_up = may_catch_up
-            .then(|| CatchingUp::new(session, &self.catch_ups, &self.upstream, subscription, last, missing))
+            .then(|| {
+                let asker = Asker {
+                    permits: Arc::clone(&self.catch_ups),
+                    upstream: self.upstream.clone(),
+                    tracer: self.tracer.clone(),
+                };
+                CatchingUp::new(session, asker, subscription, last, missing)
+            })
             .flatten();
         if let Some(catching_up) = catching_up {
             let prelude = Prelude::CatchingUp(Box::new(catching_up));

@@ -28,6 +28,7 @@ use crate::proto::log::{EndReason, GapReason, Position};
 use crate::proto::random::Random;
 use crate::proto::recorder::{Recorder, RecorderSettings};
 use crate::proto::session::{Answer, Effect, Input, Report, SessionMachine, SessionSettings};
+use crate::telemetry::{OpenSpan, Purpose};
 use crate::upstream::subscription::SubscriptionRequest;
 use crate::upstream::{Fault, UpstreamError};
 
@@ -79,6 +80,10 @@ pub(super) struct SessionTask {
     /// Requests of connected clients still to be tried, once the upstream has refused the present one.
     spare: Option<Vec<Arc<SubscriptionRequest>>>,
     inputs: VecDeque<Input>,
+    /// Requests for its stream, whoever made them.
+    attempts: u64,
+    /// Of the attempt that is on its way.
+    span: Option<OpenSpan>,
 }
 
 fn now() -> Instant {
@@ -137,6 +142,8 @@ impl SessionTask {
             advised: false,
             spare: None,
             inputs: VecDeque::new(),
+            attempts: 0,
+            span: None,
         }
     }
 
@@ -144,7 +151,10 @@ impl SessionTask {
     pub(super) async fn run(mut self) {
         tracing::info!(session = self.session.name(), "session created");
         match self.first.take() {
-            Some(First::Adopted(response)) => self.answered(Ok(*response)),
+            Some(First::Adopted(response)) => {
+                self.attempts += 1;
+                self.answered(Ok(*response));
+            }
             Some(First::Ask) | None => self.connect(),
         }
         self.settle().await;
@@ -249,7 +259,11 @@ impl SessionTask {
 
     fn attempt(&mut self) {
         let last = self.session.log.read().upstream_id().cloned();
-        let attempt = self.subscription.clone().send(self.registry.upstream.clone(), last);
+        self.attempts += 1;
+        let purpose = Purpose::Subscribe { attempt: self.attempts };
+        let (request, span) = self.registry.tracer.attempt(self.subscription.clone(), purpose);
+        self.span = span;
+        let attempt = request.send(self.registry.upstream.clone(), last);
         self.wire = Wire::Attempt(Box::pin(attempt));
     }
 
@@ -284,6 +298,9 @@ impl SessionTask {
     }
 
     fn answered(&mut self, answer: Result<Response<Incoming>, UpstreamError>) {
+        if let Some(span) = self.span.take() {
+            span.attempted(&answer);
+        }
         match answer {
             Ok(response) => {
                 let is_readable = negotiation::is_identity(response.headers());
@@ -340,7 +357,8 @@ impl SessionTask {
         }
     }
 
-    fn abandon_attempt(&self) {
+    fn abandon_attempt(&mut self) {
+        self.span = None;
         if let Wire::Attempt(_) = self.wire {
             self.registry.metrics.upstream_attempts.add(Attempt::Abandoned, 1);
             self.registry.health.abandoned(now());

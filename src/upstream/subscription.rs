@@ -11,17 +11,35 @@ use super::authorization::OwnAuthorization;
 use super::body::RequestBody;
 use super::client::UpstreamClient;
 use super::error::UpstreamError;
+use crate::message::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
 /// Where an `EventSource` says what it saw last (WHATWG HTML, 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a session asks the upstream for, each time it must.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct SubscriptionRequest {
     uri: Uri,
     headers: HeaderMap,
     /// ssecar's own credential, if it subscribes with that.
     authorization: Option<Arc<OwnAuthorization>>,
+    /// The client's request that it was made of, where spans are made. No part of what is asked for.
+    cause: Option<Cause>,
+}
+
+/// A request's place in its trace.
+#[derive(Debug, Clone)]
+struct Cause {
+    context: TraceContext,
+    states: Box<[HeaderValue]>,
+}
+
+impl PartialEq for SubscriptionRequest {
+    /// Whether both ask for the same, with the same credentials.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { uri, headers, authorization, cause: _ } = self;
+        *uri == other.uri && *headers == other.headers && *authorization == other.authorization
+    }
 }
 
 impl SubscriptionRequest {
@@ -38,7 +56,37 @@ impl SubscriptionRequest {
         let headers =
             headers.iter().filter_map(|(name, value)| Some((name.clone(), copied(value)?))).collect();
         let uri = uri.to_string().parse().unwrap_or(uri);
-        Self { uri, headers, authorization: None }
+        Self { uri, headers, authorization: None, cause: None }
+    }
+
+    /// Keeps the request's place in its trace apart from what it asks for, so that each attempt can have a place of
+    /// its own, and requests that differ in nothing else are the same.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        self.cause = TraceContext::of(&self.headers).map(|context| {
+            let states = self.headers.get_all(TRACESTATE).iter().cloned().collect();
+            Cause { context, states }
+        });
+        self.headers.remove(TRACEPARENT);
+        self.headers.remove(TRACESTATE);
+        self
+    }
+
+    /// The place in its trace of the request that it was made of; `None`: it has none, or it stayed among the headers.
+    #[must_use]
+    pub fn cause(&self) -> Option<TraceContext> {
+        self.cause.as_ref().map(|cause| cause.context)
+    }
+
+    /// An attempt with this place in a trace; `is_child`: in that of its cause.
+    #[must_use]
+    pub fn in_trace(mut self, context: &TraceContext, is_child: bool) -> Self {
+        context.inject(&mut self.headers);
+        self.headers.remove(TRACESTATE);
+        for state in self.cause.iter().filter(|_| is_child).flat_map(|cause| &cause.states) {
+            self.headers.append(TRACESTATE, state.clone());
+        }
+        self
     }
 
     /// The same subscription with ssecar's own credential in place of the client's: `uri` and `is_credential` say
@@ -52,7 +100,7 @@ impl SubscriptionRequest {
     ) -> Self {
         let kept = self.headers.iter().filter(|(name, _)| !is_credential(name));
         let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { uri, headers, authorization: Some(Arc::clone(own)) }
+        Self { uri, headers, authorization: Some(Arc::clone(own)), cause: self.cause.clone() }
     }
 
     /// The path and query that it asks for.

@@ -18,6 +18,7 @@
 //! | `metrics` | what is counted |
 //! | `admin` | the API, its actions, who may use it, what it never tells |
 //! | `stopping` | draining |
+//! | `tracing` | log lines; spans, and where they go |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
@@ -41,4 +42,5 @@ mod state;
 mod stopping;
 mod support;
 mod tls;
+mod tracing;
 mod uploads;

@@ -19,6 +19,7 @@ use ssecar::server::gateway::Gateway;
 use ssecar::server::head_guard::Heads;
 use ssecar::server::io::ClientWatch;
 use ssecar::session::{ClientLimits, Parts, Registry};
+use ssecar::telemetry::Tracer;
 use ssecar::upstream::{Dial, Duplex, UpstreamClient};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::Sim;
@@ -70,6 +71,7 @@ async fn run(world: Arc<World>) -> turmoil::Result {
         upstream,
         health: Arc::default(),
         metrics: Arc::default(),
+        tracer: Tracer::default(),
     };
     // Another process, other epochs.
     let registry = Registry::new(

@@ -2,6 +2,7 @@
 //! Every wait has the same upper bound, which only a failing test reaches.
 
 mod client;
+mod collector;
 mod proxy;
 pub(crate) mod schema;
 mod upstream;
@@ -10,6 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use collector::Collector;
 pub(crate) use proxy::Proxy;
 pub(crate) use upstream::{Exchange, Upstream};
 

@@ -339,7 +339,7 @@ mod tests {
             held.push(rig.connections.recv().await.unwrap());
         }
         while rig.dropped(SpanLoss::NotTaken) == 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await;
         }
         let took = rig.started.elapsed();
         assert!(took > RESPONSE_PATIENCE * TRIES_MAX, "{took:?}");

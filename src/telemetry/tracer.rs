@@ -122,8 +122,8 @@ impl Tracer {
     /// Begins the span of a client's request, as it came; `None`: it is off. `scheme` is `http` or `https`.
     #[must_use]
     pub fn request<B>(&self, request: &Request<B>, scheme: &str) -> Option<OpenSpan> {
-        let parent = TraceContext::of(request.headers()).map(|context| Parent { context, is_remote: true });
         let shared = self.shared.as_ref()?;
+        let parent = TraceContext::of(request.headers()).map(|context| Parent { context, is_remote: true });
         shared.begin(parent, |context| {
             let method = method_name(request.method());
             let mut span =

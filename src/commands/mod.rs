@@ -1,9 +1,10 @@
-//! What the command line can ask for: the proxy, its demo, its health check.
+//! What the command line can ask for: the proxy, its demo, its health check, its manual.
 
 mod demo;
 mod demo_source;
 mod descriptors;
 mod healthcheck;
+mod manual;
 mod signals;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ pub fn run(command: Command) -> ExitCode {
             Command::Demo(flags) => demo::run(flags).await,
             Command::DemoSource(flags) => demo_source::run(&flags).await,
             Command::Healthcheck(flags) => healthcheck::run(&flags).await,
+            Command::Completions(flags) => manual::completions(&flags),
+            Command::Man(flags) => manual::page(&flags),
         }
     })
 }

@@ -13,10 +13,10 @@ use clap::{Args as _, CommandFactory, Parser};
 use http::header::{AUTHORIZATION, COOKIE};
 
 use super::flags::{
-    AdminFlags, AdminListen, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags, HealthcheckFlags,
-    HostHeaderChoice, LateJoinChoice, LegacyFlags, LegacyModeChoice, LimitFlags, ListenFlags, LogFlags,
-    LogFormatChoice, OnEndChoice, OnUpstreamDownChoice, SessionFlags, ShareChoice, StreamFlags, SubCommand,
-    Switch, TracingFlags, UpstreamFlags,
+    AdminFlags, AdminListen, CompletionsFlags, DemoFlags, DemoSourceFlags, EventIdsChoice, Flags,
+    HealthcheckFlags, HostHeaderChoice, LateJoinChoice, LegacyFlags, LegacyModeChoice, LimitFlags,
+    ListenFlags, LogFlags, LogFormatChoice, ManFlags, OnEndChoice, OnUpstreamDownChoice, SessionFlags,
+    ShareChoice, StreamFlags, SubCommand, Switch, TracingFlags, UpstreamFlags,
 };
 use super::units::show;
 use super::{
@@ -46,6 +46,10 @@ pub enum Command {
     DemoSource(DemoSourceFlags),
     /// Ask the local instance whether it is ready.
     Healthcheck(HealthcheckFlags),
+    /// Print completions for a shell.
+    Completions(CompletionsFlags),
+    /// Print a manual page.
+    Man(ManFlags),
 }
 
 /// Why the program does not start.
@@ -79,6 +83,8 @@ impl Command {
             Some(SubCommand::Demo(flags)) => Ok(Self::Demo(flags)),
             Some(SubCommand::DemoSource(flags)) => Ok(Self::DemoSource(flags)),
             Some(SubCommand::Healthcheck(flags)) => Ok(Self::Healthcheck(flags)),
+            Some(SubCommand::Completions(flags)) => Ok(Self::Completions(flags)),
+            Some(SubCommand::Man(flags)) => Ok(Self::Man(flags)),
             None => Ok(Self::Run(Box::new(check(flags, &args)?))),
         }
     }
@@ -108,6 +114,7 @@ fn one_line(error: &clap::Error) -> String {
             let accepted = text(ContextKind::ValidValue).map(|values| format!("expected one of {values}"));
             format!("{flag} '{value}': {}", accepted.or(cause).unwrap_or_else(|| "a value is missing".into()))
         }
+        ErrorKind::MissingRequiredArgument => format!("{flag}: missing; --help says what is accepted"),
         ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
             Some(known) => format!("{flag}: no such flag; did you mean {known}?"),
             None => format!("{flag}: no such flag; --help lists all"),
@@ -448,7 +455,7 @@ fn check_streams(flags: StreamFlags) -> Result<RouteSettings, ConfigError> {
     })
 }
 
-/// The definition of all flags, for tests of the help.
+/// The definition of all flags, for the manual, completions, and tests of the help.
 #[must_use]
 pub fn definition() -> clap::Command {
     Flags::command()

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use http::HeaderName;
 use ipnet::IpNet;
 
@@ -48,6 +49,10 @@ pub(super) enum SubCommand {
     Demo(DemoFlags),
     /// Exit 0 if the local instance is ready (for a container's HEALTHCHECK).
     Healthcheck(HealthcheckFlags),
+    /// Print what a shell needs to complete ssecar's flags: `eval "$(ssecar completions bash)"`.
+    Completions(CompletionsFlags),
+    /// Print the manual page: `ssecar man | man -l -`.
+    Man(ManFlags),
     /// The event source of the demo.
     #[command(hide = true)]
     DemoSource(DemoSourceFlags),
@@ -76,6 +81,22 @@ pub struct HealthcheckFlags {
     /// How long to wait for the answer.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = positive_duration)]
     pub timeout: Duration,
+}
+
+/// Of `ssecar completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsFlags {
+    /// For which shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Of `ssecar man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManFlags {
+    /// The page of one command, in place of the program's.
+    #[arg(value_name = "COMMAND", value_parser = ["demo", "healthcheck", "completions", "man"])]
+    pub command: Option<String>,
 }
 
 /// Of the demo's source.

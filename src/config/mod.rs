@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use crate::proto::route::{LegacyRoutes, PathPattern};
 pub use check::{Command, ConfigError, definition};
-pub use flags::{DemoFlags, DemoSourceFlags, HealthcheckFlags};
+pub use flags::{CompletionsFlags, DemoFlags, DemoSourceFlags, HealthcheckFlags, ManFlags};
 pub use routes::{EventIds, LateJoin, OnUpstreamDown, RouteSettings, RouteTable, Share};
 
 /// Everything that was configured, checked as a whole.

@@ -52,7 +52,17 @@ async fn a_variable_is_as_good_as_a_flag() {
 async fn help_is_grouped_and_shows_defaults() {
     let output = soon("the exit", ssecar(&["--help"]).output()).await.unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for theme in ["Upstream:", "Listening:", "Legacy routes:", "Sessions:", "Replay:", "Limits:", "Admin:"] {
+    for theme in [
+        "Upstream:",
+        "Listening:",
+        "Legacy routes:",
+        "Sessions:",
+        "Replay:",
+        "Limits:",
+        "Admin:",
+        "Logging:",
+        "Tracing:",
+    ] {
         assert!(help.contains(theme), "{theme}");
     }
     assert!(help.contains("[default: 15s]") && help.contains("SSECAR_HEARTBEAT"));

@@ -15,6 +15,7 @@
 //! | `command_line` | exit codes, the health check, the demo |
 //! | `reaping` | clients that take nothing, half-sent requests, idle connections |
 //! | `state` | rings kept over restarts and crashes |
+//! | `manual` | the manual page and completions, used by the programs that they are for |
 //! | `metrics` | what is counted |
 //! | `admin` | the API, its actions, who may use it, what it never tells |
 //! | `stopping` | draining |
@@ -33,6 +34,7 @@ mod keys;
 mod lane;
 mod late_join;
 mod legacy;
+mod manual;
 mod metrics;
 mod reaping;
 mod replay;

@@ -31,6 +31,26 @@ async fn a_wrong_value_stops_the_start_with_one_line_and_exit_code_2() {
             "ssecar: --admin-token-file '/dev/null': expected a line of at least 16",
         ),
         (&["--upstream=https://x", "--upstream-ca=/nowhere"], "ssecar: --upstream-ca '/nowhere': "),
+        (
+            &[
+                "--upstream=http://127.0.0.1:1",
+                "--listen=127.0.0.1:0",
+                "--admin-listen=off",
+                "--otlp-endpoint=https://x",
+                "--otlp-ca=/nowhere",
+            ],
+            "ssecar: --otlp-ca '/nowhere': no readable PEM file",
+        ),
+        (
+            &[
+                "--upstream=http://127.0.0.1:1",
+                "--listen=127.0.0.1:0",
+                "--admin-listen=off",
+                "--otlp-endpoint=http://x",
+                "--otlp-header-file=/nowhere",
+            ],
+            "ssecar: --otlp-header-file '/nowhere': ",
+        ),
     ] {
         let output = soon("the exit", ssecar(args).env_remove("SSECAR_UPSTREAM").output()).await.unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();

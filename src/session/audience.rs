@@ -563,4 +563,57 @@ mod tests {
         audience.leave(seat);
         assert_eq!(audience.shards.iter().map(|shard| shard.lock().waiting.len()).sum::<usize>(), 0);
     }
+
+    #[test]
+    fn what_is_needed_is_never_past_a_client_that_enters_or_leaves_its_pack() {
+        const CLIENTS: usize = 4;
+        const PASSES: u64 = 200_000;
+        let audience = Audience::new();
+        let places = [const { AtomicU64::new(0) }; CLIENTS];
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let seats = [(); CLIENTS].map(|()| sit(&audience, 0).0);
+                let pack = audience.sit_as_pack();
+                let mut members = [false; CLIENTS];
+                for head in 0..PASSES {
+                    for (index, seat) in seats.iter().enumerate() {
+                        match (members[index], (head as usize + index) % 3) {
+                            // It takes nothing of this pass, and stays where it was.
+                            (true, 0) => {
+                                audience.leave_pack(*seat, places[index].load(Ordering::SeqCst));
+                                members[index] = false;
+                            }
+                            (true, _) => {}
+                            // It has caught up, and stands where the pack will.
+                            (false, _) => {
+                                places[index].store(head, Ordering::SeqCst);
+                                audience.moved(*seat, head);
+                                members[index] = audience.enter_pack(*seat, pack, head);
+                            }
+                        }
+                    }
+                    for index in (0..CLIENTS).filter(|&index| members[index]) {
+                        places[index].store(head, Ordering::SeqCst);
+                    }
+                    let is_empty = members.iter().all(|is_member| !is_member);
+                    audience.pack_moved(pack, if is_empty { NOTHING_NEEDED } else { head });
+                }
+                is_over.store(true, Ordering::SeqCst);
+            });
+            let mut looks: u64 = 0;
+            while !is_over.load(Ordering::SeqCst) || looks == 0 {
+                let needed = audience.needed();
+                // Places only grow: a client that stands before what is needed now stood there all the time.
+                for (index, place) in places.iter().enumerate() {
+                    let place = place.load(Ordering::SeqCst);
+                    assert!(
+                        needed.is_none_or(|needed| needed <= place),
+                        "client {index} at {place}: {needed:?}"
+                    );
+                }
+                looks += 1;
+            }
+        });
+    }
 }

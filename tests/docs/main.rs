@@ -10,7 +10,7 @@
 //! | `names` | flags and metrics that are named exist |
 //!
 //! For writers: shell commands stand in ```` ```sh ````, anything else in another language or `text`. All blocks under one heading
-//! are run in order in one empty folder (with a copy of `deploy/`), or in the repository if they use `cargo` or `scripts/`. There
+//! are run in order, with an empty home, in one empty folder (with a copy of `deploy/`), or in the repository if they use `cargo` or `scripts/`. There
 //! `ssecar` is on the path, a service is at 127.0.0.1:9000, and ssecar before it at 8080, unless a block of that heading starts
 //! one of its own: that one goes on running for the blocks behind it, as in the reader's other terminal. `curl -N` is stopped once
 //! it has shown an event. What a block prints is compared with the block behind it that is marked `<!-- prints -->` (`…` stands

@@ -1,5 +1,8 @@
 //! Blocks of shell commands, as far as it must be known whether they end.
 
+/// Where commands that need the repository live; `deploy/` is copied.
+const OF_REPOSITORY: [&str; 6] = [".ci/", "bench/", "fuzz/", "scripts/", "target/", "tests/"];
+
 /// How a block ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -93,8 +96,7 @@ fn kind_of(command: &str) -> Kind {
 
 /// Whether it is to run in the repository.
 pub(crate) fn is_of_repository(text: &str) -> bool {
-    let is_ours =
-        |word: &str| word == "cargo" || ["scripts/", "target/"].iter().any(|folder| word.starts_with(folder));
+    let is_ours = |word: &str| word == "cargo" || OF_REPOSITORY.iter().any(|folder| word.starts_with(folder));
     commands(text).iter().any(|command| command.split_whitespace().any(is_ours))
 }
 

@@ -43,7 +43,8 @@ impl World {
         std::fs::create_dir_all(folder.join("bin")).unwrap();
         std::fs::create_dir_all(folder.join("here")).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ssecar"), folder.join("bin/ssecar")).unwrap();
-        std::fs::write(folder.join(".curlrc"), "no-progress-meter\n").unwrap();
+        std::fs::create_dir_all(folder.join("home")).unwrap();
+        std::fs::write(folder.join("home/.curlrc"), "no-progress-meter\n").unwrap();
         copy(&file("deploy"), &folder.join("here/deploy"));
         let mut unshare = Command::new("unshare");
         unshare.args(["--net", "--pid", "--fork", "--kill-child", "sh", "-c"]);
@@ -71,9 +72,13 @@ impl World {
         command.current_dir(if is_of_repository { file("") } else { self.folder.join("here") });
         // There is no network here, and nobody wants to wait for clients to leave.
         command.env("CARGO_NET_OFFLINE", "true").env("SSECAR_DRAIN", "1s");
-        // As in a terminal: no progress meter.
-        command.env("CURL_HOME", &self.folder);
-        command.env("CARGO_INSTALL_ROOT", self.folder.join("installed"));
+        // A home of its own, in which curl shows no progress meter: as in a terminal.
+        let home = std::env::var("HOME").unwrap();
+        for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+            let usual = std::env::var(variable).unwrap_or_else(|_| format!("{home}/{folder}"));
+            command.env(variable, usual);
+        }
+        command.env("HOME", self.folder.join("home"));
         command.stdin(Stdio::null()).stdout(written.try_clone().unwrap()).stderr(written);
         Running { child: command.kill_on_drop(true).spawn().unwrap(), output }
     }

@@ -19,6 +19,9 @@ const PACE: &str = "20";
 /// Events that everybody reads between two disturbances.
 const CALM: usize = 30;
 
+/// Held while the Rust program is built.
+static BUILDING: Mutex<()> = Mutex::new(());
+
 const NODE_MODULES: &str = "tests/peers/node/node_modules";
 
 const PYTHON: &str = "target/docs-venv/bin/python";
@@ -48,26 +51,32 @@ impl Program {
         self.printed.lock().unwrap().len()
     }
 
-    /// Why what it printed is not each number once, in order.
+    /// The first place where what it printed is not each number once, in order.
     fn fault(&self) -> Option<String> {
         let printed = self.printed.lock().unwrap();
-        let numbers: Option<Vec<u64>> = printed.iter().map(|line| line.parse().ok()).collect();
-        let is_whole = numbers.is_some_and(|numbers| numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
-        (!is_whole).then(|| format!("{}: {printed:?}", self.name))
+        let follows = |pair: &[String]| matches!(pair, [one, next] if next.parse() == one.parse().map(|one: u64| one + 1));
+        let broken = printed.windows(2).find(|pair| !follows(pair));
+        broken.map(|pair| format!("{}: {pair:?}", self.name))
+    }
+
+    /// Whether it was told that events are missing, and for this reason.
+    fn is_told(&self, reason: &str) -> bool {
+        let printed = self.printed.lock().unwrap();
+        printed.iter().any(|line| line.contains(&format!("\"reason\":\"{reason}\"")))
     }
 }
 
-/// The programs in a folder, with the address of the relay in place of ssecar's.
-struct Programs {
+/// The programs in a folder, with what stands in the place of what they name.
+struct Programs<'a> {
     document: Document,
     folder: PathBuf,
-    address: String,
+    places: &'a [(&'a str, &'a str)],
 }
 
-impl Programs {
-    fn new(port: u16) -> Self {
+impl<'a> Programs<'a> {
+    fn new(name: &str, places: &'a [(&'a str, &'a str)]) -> Self {
         let document = Document::read("docs/clients.md".into());
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("docs-clients");
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         // What an earlier run left.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("pages")).unwrap();
@@ -75,7 +84,7 @@ impl Programs {
         for name in ["node_modules", "pages/modules"] {
             std::os::unix::fs::symlink(file(NODE_MODULES), folder.join(name)).unwrap();
         }
-        Self { document, folder, address: format!("127.0.0.1:{port}") }
+        Self { document, folder, places }
     }
 
     /// The last block of this language under this heading.
@@ -84,7 +93,7 @@ impl Programs {
         let mut blocks = self.document.blocks.iter().rev();
         let block =
             blocks.find(|block| block.section == section && block.language == language).expect(heading);
-        block.text.replace(WRITTEN, &self.address)
+        self.places.iter().fold(block.text.clone(), |text, (from, to)| text.replace(from, to))
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -93,7 +102,7 @@ impl Programs {
         path
     }
 
-    fn start(&self) -> Vec<Program> {
+    fn start(&self, address: &str) -> Vec<Program> {
         let with_header = self.text("Browser or Node.js, with an Authorization header", "js");
         self.write("pages/page.html", &self.text("Browser", "html"));
         self.write("pages/module.html", &page_of(&with_header));
@@ -104,7 +113,7 @@ impl Programs {
         };
         let browser = |page: &str| {
             let mut command = Command::new("node");
-            command.arg(file("tests/docs/browser.mjs")).arg(format!("http://{}/{page}", self.address));
+            command.arg(file("tests/docs/browser.mjs")).arg(format!("http://{address}/{page}"));
             command
         };
         assert!(file(PYTHON).exists(), "Python packages are missing: run scripts/setup-docs");
@@ -144,52 +153,91 @@ fn built(folder: &Path, text: &str) -> PathBuf {
     }
     std::fs::write(package.join("src/main.rs"), text).unwrap();
     let target = file("target/docs-rust");
+    // One at a time: they are built to the same place.
+    let _turn = BUILDING.lock().unwrap();
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--quiet", "--target-dir"]).arg(&target).current_dir(&package);
     let output = cargo.env("RUSTFLAGS", "-D warnings").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("debug/docs-client")
+    let built = package.join("client");
+    std::fs::copy(target.join("debug/docs-client"), &built).unwrap();
+    built
+}
+
+/// A service, ssecar before it, and the programs, behind a relay.
+struct Story {
+    _service: Process,
+    ssecar: Ssecar,
+    relay: Relay,
+    programs: Vec<Program>,
+}
+
+impl Story {
+    /// `paths` are what stands in the place of the paths that the programs name.
+    async fn begin(name: &str, paths: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let ssecar = Ssecar::start(port, &["--client-retry=100ms", "--drain=1s"]).await;
+        let relay = Relay::to(ssecar.port).await;
+        let address = format!("127.0.0.1:{}", relay.port);
+        let places = [&[(WRITTEN, address.as_str())], paths].concat();
+        let programs = Programs::new(name, &places);
+        let mut service = Command::new("python3");
+        service
+            .arg(file("tests/docs/service.py"))
+            .args([&port.to_string(), PACE])
+            .arg(programs.folder.join("pages"));
+        let (service, mut said) = Process::with_lines(&mut service);
+        assert_eq!(said.next_line().await.unwrap().as_deref(), Some("ready"));
+        let story = Self { _service: service, ssecar, relay, programs: programs.start(&address) };
+        story.goes_on("the start").await;
+        story
+    }
+
+    /// Everybody reads on.
+    async fn goes_on(&self, what: &str) {
+        let goals: Vec<_> = self.programs.iter().map(|program| program.count() + CALM).collect();
+        let caught_up = || self.programs.iter().zip(&goals).all(|(program, goal)| program.count() >= *goal);
+        until(&format!("every program to read on after {what}"), || async { caught_up() }).await;
+    }
+
+    /// What each program has to be blamed for.
+    async fn end(self, fault: impl Fn(&Program) -> Option<String>) {
+        let mut faults = Vec::new();
+        for program in self.programs {
+            println!("{:24} {:4} lines", program.name, program.count());
+            faults.extend(fault(&program));
+            program.process.stop().await;
+            program.reading.abort();
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_program_prints_every_event_once_while_it_is_cut_off_and_ssecar_restarts() {
-    let service_port = free_port();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("docs-clients");
-    let mut ssecar = Ssecar::start(service_port, &["--client-retry=100ms", "--drain=1s"]).await;
-    let relay = Relay::to(ssecar.port).await;
-    let programs = Programs::new(relay.port);
-    let mut service = Command::new("python3");
-    service
-        .arg(file("tests/docs/service.py"))
-        .args([&service_port.to_string(), PACE])
-        .arg(folder.join("pages"));
-    let (_service, mut said) = Process::with_lines(&mut service);
-    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("ready"));
-    let programs = programs.start();
-
-    let all_read = async |what: &str| {
-        let goals: Vec<_> = programs.iter().map(|program| program.count() + CALM).collect();
-        let caught_up = || programs.iter().zip(&goals).all(|(program, goal)| program.count() >= *goal);
-        until(&format!("every program to read on after {what}"), || async { caught_up() }).await;
-    };
-    all_read("the start").await;
+    let mut story = Story::begin("docs-clients", &[]).await;
     for round in ["a cut", "another cut"] {
-        let before = relay.taken();
-        relay.cut();
-        all_read(round).await;
-        assert!(relay.taken() >= before + programs.len(), "each was cut off and came back");
+        let before = story.relay.taken();
+        story.relay.cut();
+        let all = before + story.programs.len();
+        until(&format!("each program to come back after {round}"), || async { story.relay.taken() >= all })
+            .await;
+        story.goes_on(round).await;
     }
     for signal in ["TERM", "KILL"] {
-        ssecar.restart(signal).await;
-        all_read(signal).await;
+        story.ssecar.restart(signal).await;
+        story.goes_on(signal).await;
     }
+    story.end(Program::fault).await;
+}
 
-    let mut faults = Vec::new();
-    for program in programs {
-        println!("{:24} {:4} lines", program.name, program.count());
-        faults.extend(program.fault());
-        program.reading.abort();
-        program.process.stop().await;
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_program_says_so_when_events_are_missing() {
+    let plain = [("/v1/sessions/1/", "/v1/plain/1/"), ("/v1/private/", "/v1/private/plain/")];
+    let mut story = Story::begin("docs-clients-plain", &plain).await;
+    story.ssecar.restart("KILL").await;
+    story.goes_on("the loss of what was kept").await;
+    story
+        .end(|program| (!program.is_told("other-epoch")).then(|| format!("{} was not told", program.name)))
+        .await;
 }

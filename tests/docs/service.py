@@ -2,7 +2,8 @@
 
 service.py PORT EVERY_MS [PAGES]: prints `ready` once it listens.
 
-GET .../events      an event stream; event N has the id N. 401 under /v1/private/ without `Authorization: Bearer secret`.
+GET .../events      an event stream; event N has the id N, unless `plain` is part of the path: those can't be asked for again.
+                    401 under /v1/private/ without `Authorization: Bearer secret`.
 GET /NAME.html      a page from the folder PAGES; GET /modules/... what it imports.
 POST .../tokens     an event stream that ends with [DONE].
 anything else       JSON: the method, the path, the number of bytes that came.
@@ -70,14 +71,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def stream(self):
-        asked = self.headers.get("Last-Event-ID")
+        has_ids = "/plain/" not in self.path
+        asked = has_ids and self.headers.get("Last-Event-ID")
         last = int(asked) if asked else newest()
         self.begin()
         try:
             while True:
                 while last < newest():
                     last += 1
-                    self.wfile.write(f"id: {last}\ndata: {last}\n\n".encode())
+                    named = f"id: {last}\n" if has_ids else ""
+                    self.wfile.write(f"{named}data: {last}\n\n".encode())
                 time.sleep(every / 1000)
         except OSError:
             pass

@@ -146,20 +146,20 @@ fn page_of(module: &str) -> String {
 
 /// Compiles the Rust program, with what `tests/docs/rust` lists.
 fn built(folder: &Path, text: &str) -> PathBuf {
-    let package = folder.join("rust");
+    // One at a time, in one place: cargo tells two packages of one name apart by less than their folders.
+    let _turn = BUILDING.lock().unwrap();
+    let package = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("docs-rust");
     std::fs::create_dir_all(package.join("src")).unwrap();
     for name in ["Cargo.toml", "Cargo.lock"] {
         std::fs::copy(file("tests/docs/rust").join(name), package.join(name)).unwrap();
     }
     std::fs::write(package.join("src/main.rs"), text).unwrap();
     let target = file("target/docs-rust");
-    // One at a time: they are built to the same place.
-    let _turn = BUILDING.lock().unwrap();
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--quiet", "--target-dir"]).arg(&target).current_dir(&package);
     let output = cargo.env("RUSTFLAGS", "-D warnings").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let built = package.join("client");
+    let built = folder.join("client");
     std::fs::copy(target.join("debug/docs-client"), &built).unwrap();
     built
 }

@@ -1,4 +1,4 @@
-//! Links within the repository lead to files and headings that exist.
+//! Links within the repository lead to files and headings that exist, and the files that are named in passing exist too.
 
 use std::path::{Component, PathBuf};
 
@@ -54,4 +54,30 @@ fn resolve(from: &Document, path: &str) -> PathBuf {
         }
     }
     resolved
+}
+
+/// Folders whose files documents name in backquotes.
+const FOLDERS: [&str; 8] = ["benches/", "deploy/", "docs/", "fuzz/", "scripts/", "src/", "tests/", "proto/"];
+
+#[test]
+fn every_file_that_is_named_exists() {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(file("").join(&document.path)).unwrap();
+        // Between backquotes, line by line: fences stand alone on theirs.
+        let named = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        for name in named.filter(|name| FOLDERS.iter().any(|folder| name.starts_with(folder))) {
+            let path = name.split([' ', '{', '*', '#', ':']).next().unwrap_or_default();
+            // Modules are named without the beginning and end of their files.
+            let places =
+                [path.to_owned(), format!("src/{path}"), format!("src/{path}.rs"), format!("{path}.rs")];
+            if !places.iter().any(|place| file(place).exists()) {
+                missing.push(format!("{}: {name}", document.path.display()));
+            }
+            count += 1;
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(count > 30, "the names were not found");
 }

@@ -66,7 +66,7 @@ fn every_flag_that_is_named_exists() {
 }
 
 #[tokio::test]
-async fn every_metric_that_is_named_is_served() {
+async fn every_metric_that_is_named_is_served_and_every_one_is_explained() {
     let ssecar = Ssecar::start(free_port(), &[]).await;
     let scrape = curl(&[&ssecar.admin_url("/metrics")]).await;
     let names =
@@ -83,4 +83,13 @@ async fn every_metric_that_is_named_is_served() {
         }
     }
     assert!(count > 40, "the metrics were not found");
+    let explained = std::fs::read_to_string(file("docs/admin.md")).unwrap();
+    for name in served.iter().filter(|name| name.starts_with("ssecar_")) {
+        let is_part = |end| name.strip_suffix(end).is_some_and(|histogram| served.contains(histogram));
+        let is_of_histogram = ["_bucket", "_count", "_sum"].into_iter().any(is_part);
+        assert!(
+            is_of_histogram || explained.contains(&format!("`{name}")),
+            "docs/admin.md does not explain {name}"
+        );
+    }
 }

@@ -46,7 +46,9 @@ const ENTRIES: TableDefinition<'_, (u128, u64), &[u8]> = TableDefinition::new("e
 
 /// An open store.
 pub struct Store {
-    database: Database,
+    path: PathBuf,
+    /// `None`: a write failed, after which it takes no other. It is opened anew for the next one.
+    database: Option<Database>,
     _lock: File,
 }
 
@@ -187,26 +189,35 @@ impl Store {
             }
             result => result?,
         };
-        Ok(Opened { store: Self { database, _lock: lock }, key, was_clean, rings })
+        Ok(Opened { store: Self { path, database: Some(database), _lock: lock }, key, was_clean, rings })
     }
 
     /// Writes, durably: all of it or, after a crash, nothing.
     ///
     /// # Errors
-    /// [`StoreError`]: the disk is full, say. What was there before is still there.
-    pub fn write(&self, batch: &Batch, now: SystemTime) -> Result<(), StoreError> {
-        write(&self.database, batch, now)
+    /// [`StoreError`]: the disk is full, say. What was there before is still there, and the next write may succeed.
+    pub fn write(&mut self, batch: &Batch, now: SystemTime) -> Result<(), StoreError> {
+        let database = self.take()?;
+        write(&database, batch, now)?;
+        self.database = Some(database);
+        Ok(())
     }
 
     /// Says that all was written.
     ///
     /// # Errors
     /// [`StoreError`]; then the next process takes it for unclean, which is safe.
-    pub fn close(self) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+    pub fn close(mut self) -> Result<(), StoreError> {
+        let database = self.take()?;
+        let transaction = database.begin_write()?;
         transaction.open_table(META)?.insert("clean", &[][..])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// The database, to be put back if it still can be used.
+    fn take(&mut self) -> Result<Database, StoreError> {
+        self.database.take().map_or_else(|| database(&self.path), Ok)
     }
 }
 
@@ -356,7 +367,7 @@ mod tests {
     #[test]
     fn what_was_written_is_there_again_and_what_left_the_ring_is_not() {
         let dir = Dir::new("again");
-        let first = dir.open();
+        let mut first = dir.open();
         assert!(!first.was_clean && first.rings.is_empty());
         let batch = |rings| Batch { forget: Vec::new(), rings };
         first
@@ -366,7 +377,7 @@ mod tests {
         first.store.write(&batch(vec![change(1, false, &[3], 2)]), NOW).unwrap();
         first.store.close().unwrap();
 
-        let second = dir.open();
+        let mut second = dir.open();
         assert_eq!((second.was_clean, second.key), (true, first.key));
         assert_eq!((places(&second, 1), places(&second, 2)), (vec![2, 3], vec![0]));
         second.store.write(&batch(vec![change(1, true, &[0], 0)]), NOW).unwrap();
@@ -376,6 +387,25 @@ mod tests {
         let third = dir.open();
         assert!(!third.was_clean, "it was not closed");
         assert_eq!((places(&third, 1), third.rings.len()), (vec![0], 1));
+    }
+
+    #[test]
+    fn after_a_failed_write_the_database_is_opened_anew() {
+        let dir = Dir::new("anew");
+        let mut store = dir.open().store;
+        let batch = Batch { forget: Vec::new(), rings: vec![change(7, true, &[1, 2], 0)] };
+        store.write(&batch, NOW).unwrap();
+        // As a failed write leaves it, and while what made it fail lasts.
+        store.database = None;
+        let path = std::mem::replace(&mut store.path, dir.0.clone());
+        let more = Batch { forget: Vec::new(), rings: vec![change(7, true, &[1, 2, 3], 0)] };
+        assert!(store.write(&more, NOW).is_err(), "a directory is no database");
+        store.path = path;
+        store.write(&more, NOW).unwrap();
+        store.close().unwrap();
+        let opened = dir.open();
+        assert!(opened.was_clean);
+        assert_eq!(places(&opened, 7), [1, 2, 3]);
     }
 
     #[test]
@@ -399,7 +429,7 @@ mod tests {
     #[test]
     fn what_is_old_or_too_much_is_forgotten() {
         let dir = Dir::new("old");
-        let opened = dir.open();
+        let mut opened = dir.open();
         let batch = Batch { forget: Vec::new(), rings: vec![change(1, true, &[0], 0)] };
         opened.store.write(&batch, NOW).unwrap();
         drop(opened);

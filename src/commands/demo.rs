@@ -38,12 +38,17 @@ struct Seen {
 }
 
 pub(super) async fn run(flags: DemoFlags) -> ExitCode {
+    let rounds_asked = flags.rounds;
     match show(flags).await {
         Ok(seen) if seen.lost == 0 && seen.twice == 0 && seen.events > 0 => {
             println!(
                 "\nThe source sent events {} to {}; the client got {}: none lost, none twice.",
                 seen.first, seen.newest, seen.events
             );
+            ExitCode::SUCCESS
+        }
+        Ok(seen) if seen.events == 0 && rounds_asked.is_none() => {
+            println!("\nStopped before the first event.");
             ExitCode::SUCCESS
         }
         Ok(seen) => {

@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     waiting: Mutex<HashMap<u128, StoredRing>>,
     was_clean: bool,
     failures: AtomicU64,
+    /// The last write failed, and the log says so.
+    is_failing: AtomicBool,
     changed: Notify,
 }
 
@@ -70,6 +72,7 @@ impl Keeper {
             waiting: Mutex::new(rings),
             was_clean,
             failures: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -156,9 +159,15 @@ impl Keeper {
     async fn write(self: &Arc<Self>) -> bool {
         let keeper = Arc::clone(self);
         match tokio::task::spawn_blocking(move || keeper.write_now()).await {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => {
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the state is written again");
+                }
+                true
+            }
             Ok(Err(error)) => {
-                if self.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "the state can't be written; a restart would lose what is newer");
                 }
                 false
@@ -169,8 +178,8 @@ impl Keeper {
     }
 
     fn write_now(&self) -> Result<(), StoreError> {
-        let store = self.store.lock();
-        let Some(store) = &*store else { return Ok(()) };
+        let mut store = self.store.lock();
+        let Some(store) = &mut *store else { return Ok(()) };
         let forget = std::mem::take(&mut *self.forgotten.lock());
         let marked = std::mem::take(&mut *self.marked.lock());
         let rings: Vec<_> = marked.iter().filter_map(|session| session.kept.change(session)).collect();

@@ -345,7 +345,8 @@ impl Registry {
         }
         let started = tokio::time::Instant::now();
         let count = u32::try_from(leaving.len()).unwrap_or(u32::MAX).max(1);
-        for (turn, (session, seat)) in (1u32..).zip(leaving) {
+        // From nought: the first, who may be the only one, need not wait.
+        for (turn, (session, seat)) in (0u32..).zip(leaving) {
             let at = window.mul_f64(f64::from(turn) / f64::from(count));
             tokio::time::sleep_until(started + at).await;
             // Whoever leaves early comes back late: all differ, and none before half the window.

@@ -118,6 +118,11 @@ impl Answers {
                 let session = session()?;
                 ordered(session.retry_now(), &session, "an operator asks for an attempt now")?
             }
+            Endpoint::RetryAll => {
+                let asked = sessions::retry_all(&state.sessions());
+                tracing::info!(sessions = asked, "an operator asks for attempts now");
+                with_type(StatusCode::ACCEPTED, "application/json", json!({"sessions": asked}).to_string())
+            }
             Endpoint::End => {
                 let session = session()?;
                 ordered(session.end(EndReason::Closed), &session, "an operator ends the session")?

@@ -35,7 +35,7 @@ impl Feed {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.samples.lock().add(self.sample());
+            self.state.take_sample(&mut self.samples.lock());
             if self.newest.receiver_count() > 0 {
                 self.newest.send_replace(event("overview", &self.overview()));
             }
@@ -61,12 +61,17 @@ impl Feed {
 
     fn overview(&self) -> Value {
         let mut overview = self.state.overview();
-        overview["now"] = self.sample().to_json();
+        overview["now"] = self.newest().map_or(Value::Null, Sample::to_json);
         overview
     }
 
-    fn sample(&self) -> Sample {
-        self.state.sample()
+    /// The first is taken by whoever comes first.
+    fn newest(&self) -> Option<Sample> {
+        let mut samples = self.samples.lock();
+        if samples.newest().is_none() {
+            self.state.take_sample(&mut samples);
+        }
+        samples.newest()
     }
 }
 

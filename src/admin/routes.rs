@@ -18,6 +18,7 @@ pub(super) enum Endpoint {
     Tail,
     Clients,
     Retry,
+    RetryAll,
     End,
     CloseClient,
 }
@@ -31,7 +32,7 @@ impl Endpoint {
 }
 
 /// Method, path, what it is. `HEAD` goes where `GET` goes.
-const ROUTES: [(Method, &str, Endpoint); 15] = [
+const ROUTES: [(Method, &str, Endpoint); 16] = [
     (Method::GET, "/", Endpoint::Page),
     (Method::GET, "/livez", Endpoint::Live),
     (Method::GET, "/readyz", Endpoint::Ready),
@@ -40,6 +41,7 @@ const ROUTES: [(Method, &str, Endpoint); 15] = [
     (Method::GET, "/api/state", Endpoint::State),
     (Method::GET, "/api/overview", Endpoint::Overview),
     (Method::GET, "/api/stream", Endpoint::Stream),
+    (Method::POST, "/api/retry", Endpoint::RetryAll),
     (Method::GET, "/api/sessions", Endpoint::Sessions),
     (Method::GET, "/api/sessions/{session}", Endpoint::Session),
     (Method::DELETE, "/api/sessions/{session}", Endpoint::End),

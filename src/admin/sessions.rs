@@ -14,6 +14,12 @@ use crate::session::{ClientView, Lag, LastError, Session, SessionState};
 const ROWS_MAX: usize = 500;
 const ROWS_DEFAULT: usize = 50;
 
+/// The most rows that can be left out: more than there can ever be.
+const OFFSET_MAX: usize = u32::MAX as usize;
+
+/// What a session's upstream side can do, by name.
+const STATES: [&str; 4] = ["connecting", "live", "waiting", "gone"];
+
 /// The name that an id has in paths.
 pub(super) fn id_text(id: u64) -> String {
     format!("{id:016x}")
@@ -58,7 +64,7 @@ pub(super) struct SessionQuery {
     order: SessionOrder,
     /// A part of the name, in lower case.
     filter: String,
-    state: Option<String>,
+    state: Option<&'static str>,
     page: Page,
 }
 
@@ -96,7 +102,11 @@ impl SessionQuery {
                     }
                 }
                 "filter" => wanted.filter = value.to_lowercase(),
-                "state" => wanted.state = Some(value),
+                "state" => {
+                    let known = STATES.into_iter().find(|state| *state == value);
+                    wanted.state =
+                        Some(known.ok_or_else(|| format!("state '{value}': expected {}", STATES.join(", ")))?);
+                }
                 _ => wanted.page.parse(&name, &value)?,
             }
         }
@@ -133,13 +143,16 @@ impl ClientQuery {
 
 impl Page {
     fn parse(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let number = || value.parse::<usize>().map_err(|_| format!("{name} '{value}': expected a number"));
+        let number = |max| {
+            let number = value.parse::<usize>().ok().filter(|number| *number <= max);
+            number.ok_or_else(|| format!("{name} '{value}': expected a number, {max} at most"))
+        };
         match (name, value) {
             ("order", "asc") => self.is_descending = false,
             ("order", "desc") => self.is_descending = true,
             ("order", _) => return Err(format!("order '{value}': expected asc or desc")),
-            ("offset", _) => self.offset = number()?,
-            ("limit", _) => self.limit = number()?.min(ROWS_MAX),
+            ("offset", _) => self.offset = number(OFFSET_MAX)?,
+            ("limit", _) => self.limit = number(ROWS_MAX)?,
             _ => return Err(format!("{name}: no such parameter; see /api/openapi.json")),
         }
         Ok(())
@@ -214,7 +227,7 @@ pub(super) fn list(sessions: Vec<Arc<Session>>, query: &SessionQuery) -> Value {
     let total = sessions.len();
     let is_wanted = |session: &Arc<Session>| {
         (query.filter.is_empty() || session.name().to_lowercase().contains(&query.filter))
-            && query.state.as_deref().is_none_or(|state| state_name(session.state()) == state)
+            && query.state.is_none_or(|state| state_name(session.state()) == state)
     };
     let mut rows: Vec<Row> = sessions.into_iter().filter(is_wanted).map(Row::new).collect();
     let matched = rows.len();
@@ -228,6 +241,24 @@ pub(super) fn list(sessions: Vec<Arc<Session>>, query: &SessionQuery) -> Value {
         "offset": query.page.offset,
         "sessions": rows.iter().map(|row| show(&row.session)).collect::<Vec<_>>(),
     })
+}
+
+/// How many sessions are in each state.
+pub(super) fn count_states(sessions: &[Arc<Session>]) -> Value {
+    let mut counts = STATES.map(|state| (state, 0_u64));
+    for session in sessions {
+        let state = state_name(session.state());
+        for (_, count) in counts.iter_mut().filter(|(known, _)| *known == state) {
+            *count += 1;
+        }
+    }
+    counts.into_iter().map(|(state, count)| (state.to_owned(), count.into())).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Has the upstream asked for all sessions that wait to; how many will.
+pub(super) fn retry_all(sessions: &[Arc<Session>]) -> usize {
+    let waits = |session: &&Arc<Session>| matches!(session.state(), SessionState::Waiting { .. });
+    sessions.iter().filter(waits).filter(|session| session.retry_now()).count()
 }
 
 /// The clients that are asked for.
@@ -321,10 +352,11 @@ mod tests {
 
     #[test]
     fn a_query_is_read_whole_or_refused() {
-        let query = SessionQuery::parse("sort=lag&order=asc&filter=%2FV1+x&limit=9000&offset=7").unwrap();
+        let query = SessionQuery::parse("sort=lag&order=asc&filter=%2FV1+x&limit=500&offset=7&state=live").unwrap();
         assert_eq!(query.filter, "/v1 x");
+        assert_eq!(query.state, Some("live"));
         assert_eq!(query.page, Page { is_descending: false, offset: 7, limit: ROWS_MAX });
-        for wrong in ["sort=x", "order=up", "limit=-1", "offset=a", "what=1"] {
+        for wrong in ["sort=x", "order=up", "limit=-1", "offset=a", "what=1", "limit=501", "state=away"] {
             assert!(SessionQuery::parse(wrong).is_err(), "{wrong}");
             assert!(ClientQuery::parse(wrong).is_err(), "{wrong}");
         }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::samples::{Sample, millis};
+use super::samples::{Samples, millis};
 use super::sessions;
 use crate::metrics::{Closed, Format, Metrics, Now};
 use crate::session::{Registry, Session};
@@ -57,8 +57,8 @@ impl State {
         self.metrics.to_text(format, &now)
     }
 
-    pub(super) fn sample(&self) -> Sample {
-        Sample::of(&self.metrics, self.registry.clients())
+    pub(super) fn take_sample(&self, samples: &mut Samples) {
+        samples.take(&self.metrics, self.registry.clients());
     }
 
     pub(super) fn sessions(&self) -> Vec<Arc<Session>> {
@@ -71,6 +71,10 @@ impl State {
 
     /// Everything but the sessions one by one.
     pub(super) fn overview(&self) -> Value {
+        self.overview_of(&self.sessions())
+    }
+
+    fn overview_of(&self, sessions: &[Arc<Session>]) -> Value {
         let metrics = &self.metrics;
         let changes = self.health.changes();
         let change = |change: &Change| json!({"at_ms": millis(change.at), "state": change.state});
@@ -87,6 +91,7 @@ impl State {
             "breaker": self.health.state().as_str(),
             "breaker_changes": changes.iter().map(change).collect::<Vec<_>>(),
             "session_count": self.registry.session_count(),
+            "session_states": sessions::count_states(sessions),
             "upstream_subscriptions": metrics.upstream_subscriptions.get(),
             "clients": self.registry.clients(),
             "connections": metrics.connections.get(),
@@ -106,9 +111,9 @@ impl State {
     /// The same with the sessions that have the most clients.
     pub(super) fn everything(&self) -> Value {
         let mut sessions = self.sessions();
+        let mut overview = self.overview_of(&sessions);
         sessions.sort_by_cached_key(|session| std::cmp::Reverse(session.clients()));
         sessions.truncate(SESSIONS_SHOWN_MAX);
-        let mut overview = self.overview();
         overview["sessions"] = sessions.iter().map(|session| sessions::show(session)).collect();
         overview
     }

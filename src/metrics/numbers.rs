@@ -135,6 +135,33 @@ impl Histogram {
         (classes, total + self.counts[self.bounds.len()].get())
     }
 
+    /// How many fell into each class so far; what is longer than all bounds comes last.
+    #[must_use]
+    pub fn counts(&self) -> Box<[u64]> {
+        self.counts.iter().map(Counter::get).collect()
+    }
+
+    /// The time in which `share` (0 to 1) of all that was observed between two looks at [`Self::counts`] was done,
+    /// straight between the bounds of its class, as Prometheus' `histogram_quantile` has it. What is longer than all
+    /// bounds counts as the last one. `None`: nothing was observed.
+    #[must_use]
+    pub fn quantile(&self, before: &[u64], after: &[u64], share: f64) -> Option<Duration> {
+        let classes: Vec<u64> = after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
+        let total: u64 = classes.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        let rank = share * total as f64;
+        let (mut below, mut lower) = (0, Duration::ZERO);
+        for (&upper, &count) in self.bounds.iter().zip(&classes) {
+            if count > 0 && (below + count) as f64 >= rank {
+                return Some(lower + (upper - lower).mul_f64((rank - below as f64).max(0.0) / count as f64));
+            }
+            (below, lower) = (below + count, upper);
+        }
+        Some(lower)
+    }
+
     /// All together.
     pub(super) fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_nanos.get())
@@ -154,6 +181,24 @@ mod tests {
         }
         assert_eq!(histogram.cumulative(), (vec![(BOUNDS[0], 1), (BOUNDS[1], 3)], 4));
         assert_eq!(histogram.sum(), Duration::from_micros(22_002));
+    }
+
+    #[test]
+    fn a_quantile_is_that_of_what_came_between_two_looks() {
+        const BOUNDS: &[Duration] = &[Duration::from_millis(10), Duration::from_millis(20)];
+        let histogram = Histogram::new(BOUNDS);
+        histogram.observe(Duration::from_secs(9));
+        let before = histogram.counts();
+        assert_eq!(histogram.quantile(&before, &histogram.counts(), 0.5), None);
+        for millis in [1, 2, 11, 12] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        let after = histogram.counts();
+        for (share, millis) in [(0.25, 5), (0.5, 10), (0.75, 15), (1.0, 20)] {
+            let expected = Some(Duration::from_millis(millis));
+            assert_eq!(histogram.quantile(&before, &after, share), expected, "{share}");
+        }
+        assert_eq!(histogram.quantile(&[0; 3], &after, 1.0), Some(BOUNDS[1]), "longer than all bounds");
     }
 
     #[test]

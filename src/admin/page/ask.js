@@ -69,7 +69,9 @@ async function read(path, signal, take) {
         if (line.startsWith("event: ")) type = line.slice(7);
         else if (line.startsWith("data: ")) data += line.slice(6);
       }
-      if (data) take(type, JSON.parse(data));
+      if (!data) continue;
+      // A fault of the page is no fault of the stream.
+      try { take(type, JSON.parse(data)); } catch (error) { reportError(error); }
     }
   }
 }

@@ -2,23 +2,43 @@
 
 const GUEST_ROWS = 20, TAIL_ROWS = 200;
 
-const chosen = { id: null, stop: null, isPaused: false, waiting: [], isDrawn: true };
+const chosen = { id: null, stop: null, isPaused: false, isEnded: false, isFollowing: true, waiting: [], isDrawn: true };
+
+// Where there is no room beside the sessions, the details lie over all.
+const isSheet = matchMedia("(max-width: 70rem)");
+
+/** Room is made or given back; the row in question stays where the eye is. */
+function showPlace() {
+  const tr = (rows.find(parts => parts.id && parts.id === chosen.id) ?? rows.find(parts => parts.tr.className))?.tr;
+  const before = tr?.getBoundingClientRect().top;
+  const isOpen = chosen.id !== null;
+  byId("layout").className = isOpen ? "layout open" : "layout";
+  byId("detail").hidden = !isOpen;
+  byId("main").inert = byId("bar").inert = isOpen && isSheet.matches;
+  if (tr) scrollBy({ top: tr.getBoundingClientRect().top - before, behavior: "instant" });
+}
+isSheet.addEventListener("change", showPlace);
 
 function choose(id) {
   if (!id || id === chosen.id) return;
   leave(false);
   chosen.id = id;
+  chosen.isEnded = false;
+  chosen.isFollowing = true;
   chosen.stop = new AbortController();
-  byId("split").className = "split open";
-  byId("detail").hidden = false;
   byId("tail").replaceChildren();
+  byId("tail-none").hidden = false;
   byId("guests").replaceChildren();
-  text(byId("outcome"), "");
+  byId("detail").scrollTop = 0;
+  for (const name of ["outcome", "detail-name", "guests-count"]) text(byId(name), "");
+  byId("facts").replaceChildren();
+  byId("error").hidden = byId("guests-none").hidden = true;
   setPaused(false);
-  for (const parts of rows) parts.tr.setAttribute("aria-selected", parts.id === id);
+  showPlace();
+  markChosen();
+  keepPlace();
   refreshChosen();
   followTail(id, chosen.stop.signal);
-  if (matchMedia("(max-width: 70rem)").matches) byId("detail").scrollIntoView({ block: "start" });
 }
 
 function leave(isFocusBack = true) {
@@ -26,10 +46,10 @@ function leave(isFocusBack = true) {
   const row = rows.find(parts => parts.id && parts.id === chosen.id);
   chosen.id = null;
   chosen.waiting = [];
-  byId("detail").hidden = true;
-  byId("split").className = "split";
-  for (const parts of rows) parts.tr.setAttribute("aria-selected", false);
-  if (isFocusBack) (row ?? rows[0])?.tr.focus();
+  showPlace();
+  markChosen();
+  keepPlace();
+  if (isFocusBack) (row ?? rows[0])?.button.focus();
 }
 
 async function refreshChosen() {
@@ -46,7 +66,10 @@ async function refreshChosen() {
 }
 
 function showEnded() {
+  if (chosen.isEnded) return;
+  chosen.isEnded = true;
   text(byId("outcome"), "This session has ended.");
+  if (!byId("detail-name").textContent) text(byId("detail-name"), "#" + chosen.id);
   byId("retry").disabled = byId("end").disabled = true;
   byId("guests").replaceChildren();
   text(byId("guests-count"), "");
@@ -58,9 +81,9 @@ function showChosen(session) {
     Upstream: session.state + (session.retry_in_ms === null ? "" : `, next try after ${lasted(session.retry_in_ms)}`),
     Attempts: `${session.attempts}, ${session.attempts_failed} failed`,
     "Newest event": `${session.epoch}.${session.newest}`,
-    Ring: `${session.ring_events} of ${session.ring_events_max} events`,
-    Memory: size(session.log_bytes),
-    "Slowest client": session.slowest ? `${session.slowest.entries} entries, ${size(session.slowest.bytes)} of ${size(session.lag_bytes_max)}` : "–",
+    Id: session.id,
+    Ring: `${session.ring_events} of ${session.ring_events_max} events, ${size(session.log_bytes)}`,
+    "Slowest client": session.slowest ? session.slowest.bytes ? `${size(session.slowest.bytes)} of ${size(session.lag_bytes_max)} behind` : "up to date" : "–",
   };
   const box = byId("facts");
   if (!box.childElementCount) box.append(...Object.keys(facts).map(name => make("div", {}, make("dt", {}, name), make("dd"))));
@@ -73,6 +96,7 @@ function showChosen(session) {
 
 function showGuests(answer) {
   const body = byId("guests");
+  byId("guests-none").hidden = answer.total > 0;
   text(byId("guests-count"), answer.total > answer.clients.length ? `${answer.total}; the ${answer.clients.length} furthest behind` : answer.total);
   // By id, so that a button keeps its focus while numbers change.
   const known = new Map([...body.children].map(tr => [tr.dataset.id, tr]));
@@ -81,7 +105,7 @@ function showGuests(answer) {
     if (!tr) {
       const button = make("button", { type: "button", class: "danger", "aria-label": "Close client " + (client.peer ?? client.id), title: "Close this client" }, "✕");
       button.onclick = () => act("POST", `/clients/${client.id}/close`, `Close the client ${client.peer ?? ""}? It may come back.`, "Client closed.");
-      tr = make("tr", { "data-id": client.id }, make("td"), make("td", { class: "n" }), make("td", { class: "n" }), make("td", { class: "n" }), make("td", { class: "n" }, button));
+      tr = make("tr", { "data-id": client.id }, make("td"), make("td", { class: "n" }), make("td", { class: "n got" }), make("td", { class: "n" }), make("td", { class: "n" }, button));
     }
     const [peer, here, got, behind] = tr.children;
     text(peer, client.peer ?? "waits for its head");
@@ -144,7 +168,6 @@ function addToTail(entry) {
 function drawTail() {
   chosen.isDrawn = true;
   const list = byId("tail");
-  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
   list.append(...chosen.waiting.map(entry => {
     if (entry.note) return make("li", { class: "note" }, entry.note);
     const cut = entry.bytes > new TextEncoder().encode(entry.data).length ? ` … ${size(entry.bytes)}` : "";
@@ -152,8 +175,17 @@ function drawTail() {
   }));
   chosen.waiting = [];
   while (list.childElementCount > TAIL_ROWS) list.firstChild.remove();
-  if (isAtEnd) list.scrollTop = list.scrollHeight;
+  byId("tail-none").hidden = list.childElementCount > 0;
+  followEnd();
 }
+
+/** Whoever scrolled up reads on in peace. */
+function followEnd() {
+  const box = byId("tail-box");
+  if (chosen.isFollowing) box.scrollTop = box.scrollHeight;
+}
+byId("tail-box").onscroll = ({ target }) => { chosen.isFollowing = target.scrollHeight - target.scrollTop - target.clientHeight < 24; };
+new ResizeObserver(followEnd).observe(byId("tail-box"));
 
 function setPaused(isPaused) {
   chosen.isPaused = isPaused;

@@ -5,8 +5,10 @@ const WINDOW_MS = 5 * 60_000;
 const WINDOW_MIN_MS = 60_000;
 const HISTORY_MS = 60 * 60_000;
 const SVG = "http://www.w3.org/2000/svg";
+// An outage stands out by its height, too, for eyes to which red and green are one.
+const HEIGHTS = { closed: 10, "half-open": 19, open: 28 };
 
-/** The breaker's states from left (an hour ago, or the start) to right (now). */
+/** The breaker's states from left (an hour ago, or the start) to right (now). Answers where left is. */
 function drawTimeline(svg, changes, started, now) {
   const from = Math.max(now - HISTORY_MS, Math.min(started, changes[0].at_ms));
   const span = Math.max(now - from, 1000);
@@ -15,13 +17,16 @@ function drawTimeline(svg, changes, started, now) {
     const end = index + 1 < changes.length ? changes[index + 1].at_ms : now;
     return { state: change.state, start, end };
   }).filter(part => part.end >= from);
-  svg.replaceChildren(...parts.map(({ state, start, end }) => {
+  // Trials last a moment: they are drawn last, so that their neighbours don't cover them.
+  const drawn = parts.toSorted((left, right) => (left.state === "half-open") - (right.state === "half-open"));
+  svg.replaceChildren(...drawn.map(({ state, start, end }) => {
     const part = document.createElementNS(SVG, "rect");
     part.setAttribute("class", state);
     part.setAttribute("x", ((start - from) / span) * 1000);
+    part.setAttribute("y", 28 - HEIGHTS[state]);
     // A moment is seen, too.
-    part.setAttribute("width", Math.max(((end - start) / span) * 1000, 1.5));
-    part.setAttribute("height", 28);
+    part.setAttribute("width", Math.max(((end - start) / span) * 1000, 2));
+    part.setAttribute("height", HEIGHTS[state]);
     const title = document.createElementNS(SVG, "title");
     title.textContent = `${state}, ${clock(start)} to ${end === now ? "now" : clock(end)} (${lasted(end - start)})`;
     part.append(title);
@@ -32,29 +37,29 @@ function drawTimeline(svg, changes, started, now) {
   return from;
 }
 
-/** A line over the last five minutes; where the pointer is, its value. */
+/** Lines over the last five minutes; where the pointer is, the value of the first. */
 class Plot {
-  constructor(canvas, unit) {
-    this.canvas = canvas;
-    this.unit = unit;
-    this.points = [];
-    this.pointer = null;
+  /** `write` makes a value text; `least`: the scale ends no lower, so that noise near nothing looks like it. */
+  constructor(canvas, write, least) {
+    Object.assign(this, { canvas, write, least, lines: [[]], pointer: null });
     new ResizeObserver(() => this.draw()).observe(canvas);
-    canvas.addEventListener("pointermove", event => { this.pointer = event.offsetX; this.draw(); });
+    const point = event => { this.pointer = event.offsetX; this.draw(); };
+    canvas.addEventListener("pointermove", point);
+    canvas.addEventListener("pointerdown", point);
     canvas.addEventListener("pointerleave", () => { this.pointer = null; this.draw(); });
   }
 
-  /** `points`: [milliseconds, value], oldest first. Answers how many milliseconds the picture holds. */
-  show(points, now) {
-    this.points = points;
+  /** `lines`: of [milliseconds, value or null] each, oldest first. Answers how many milliseconds the picture holds. */
+  show(lines, now) {
+    this.lines = lines;
     this.now = now;
-    this.span = Math.min(WINDOW_MS, Math.max(WINDOW_MIN_MS, points.length ? now - points[0][0] : 0));
+    this.span = Math.min(WINDOW_MS, Math.max(WINDOW_MIN_MS, lines[0].length ? now - lines[0][0][0] : 0));
     this.draw();
     return this.span;
   }
 
   draw() {
-    const { canvas, points } = this;
+    const { canvas, lines } = this;
     const ratio = devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (!width) return;
@@ -64,63 +69,98 @@ class Plot {
     paint.setTransform(ratio, 0, 0, ratio, 0, 0);
     paint.clearRect(0, 0, width, height);
     const style = getComputedStyle(canvas);
-    const line = style.getPropertyValue("--line"), quiet = style.getPropertyValue("--quiet");
-    const top = ceiling(Math.max(1, ...points.map(point => point[1])));
+    const colour = name => style.getPropertyValue(name);
+    const top = ceiling(lines.flat().reduce((most, point) => Math.max(most, point[1] ?? 0), this.least));
     const x = at => width - ((this.now - at) / this.span) * width;
-    const y = value => height - 2 - (value / top) * (height - 16);
-    paint.font = "11px system-ui, sans-serif";
-    paint.fillStyle = quiet;
-    paint.strokeStyle = line;
+    const y = value => height - 2 - (value / top) * (height - 18);
     paint.lineWidth = 1;
+    paint.strokeStyle = colour("--line");
     for (const value of [0, top / 2, top]) {
       const at = Math.round(y(value)) + .5;
       paint.beginPath(); paint.moveTo(0, at); paint.lineTo(width, at); paint.stroke();
-      if (value) paint.fillText(short(value), 2, at - 3);
     }
-    if (!points.length) return;
-    paint.beginPath();
-    points.forEach(([at, value], index) => (index ? paint.lineTo(x(at), y(value)) : paint.moveTo(x(at), y(value))));
-    paint.strokeStyle = style.color;
-    paint.lineWidth = 1.8;
-    paint.lineJoin = "round";
-    paint.stroke();
-    paint.lineTo(x(points.at(-1)[0]), y(0));
-    paint.lineTo(x(points[0][0]), y(0));
-    paint.globalAlpha = .13;
+    lines.forEach((points, index) => this.drawLine(paint, points, x, y, style.color, index === 0));
+    const write = (text, left, base, font, ink) => {
+      paint.font = font;
+      // Lines stop short of letters.
+      paint.strokeStyle = colour("--card");
+      paint.lineWidth = 4;
+      paint.lineJoin = "round";
+      paint.strokeText(text, left, base);
+      paint.fillStyle = colour(ink);
+      paint.fillText(text, left, base);
+    };
+    for (const value of [top / 2, top]) write(this.write(value), 2, Math.round(y(value)) - 3, "11px system-ui, sans-serif", "--quiet");
+    const known = lines[0].filter(point => point[1] !== null);
+    if (this.pointer === null || !known.length) return;
+    const near = known.reduce((best, point) => (Math.abs(x(point[0]) - this.pointer) < Math.abs(x(best[0]) - this.pointer) ? point : best));
     paint.fillStyle = style.color;
-    paint.fill();
-    paint.globalAlpha = 1;
-    if (this.pointer === null) return;
-    const near = points.reduce((best, point) => (Math.abs(x(point[0]) - this.pointer) < Math.abs(x(best[0]) - this.pointer) ? point : best));
     paint.beginPath();
     paint.arc(x(near[0]), y(near[1]), 3.5, 0, 7);
     paint.fill();
-    const text = `${short(near[1])}${this.unit} at ${clock(near[0])}`;
-    paint.fillStyle = style.getPropertyValue("--ink");
     paint.font = "600 12px system-ui, sans-serif";
+    const text = `${this.write(near[1])} at ${clock(near[0])}`;
     const wide = paint.measureText(text).width;
-    paint.fillText(text, Math.min(Math.max(x(near[0]) - wide / 2, 2), width - wide - 2), 11);
+    write(text, Math.min(Math.max(x(near[0]) - wide / 2, 2), width - wide - 2), 12, paint.font, "--ink");
+  }
+
+  drawLine(paint, points, x, y, colour, isMain) {
+    paint.strokeStyle = paint.fillStyle = colour;
+    paint.lineWidth = isMain ? 1.8 : 1.2;
+    paint.lineJoin = "round";
+    paint.setLineDash(isMain ? [] : [3, 3]);
+    // Where nothing was measured the line is cut.
+    const pieces = [];
+    points.forEach(([at, value], index) => {
+      if (value === null) return;
+      if (!index || points[index - 1][1] === null) pieces.push([]);
+      pieces.at(-1).push([x(at), y(value)]);
+    });
+    for (const piece of pieces) {
+      paint.beginPath();
+      piece.forEach(([left, down], index) => (index ? paint.lineTo(left, down) : paint.moveTo(left, down)));
+      paint.stroke();
+      if (!isMain) continue;
+      paint.lineTo(piece.at(-1)[0], y(0));
+      paint.lineTo(piece[0][0], y(0));
+      paint.globalAlpha = .13;
+      paint.fill();
+      paint.globalAlpha = 1;
+    }
+    paint.setLineDash([]);
   }
 }
 
 /** The next round number. */
 function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 3, 4, 5, 6, 8, 10].map(step => step * power).find(step => step >= value);
+  return [1, 2, 3, 4, 5, 6, 8, 10].map(step => step * power).find(step => step >= value * .999_999);
 }
 
 function short(value) {
-  if (value >= 1e9) return (value / 1e9).toFixed(1) + "G";
-  if (value >= 1e6) return (value / 1e6).toFixed(1) + "M";
-  if (value >= 1e4) return (value / 1e3).toFixed(1) + "k";
+  for (const [unit, of] of [["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
+    if (value >= (of === 1e3 ? 1e4 : of)) return trimmed(value / of) + unit;
+  }
   return value < 10 && value % 1 ? value.toFixed(1) : String(Math.round(value));
+}
+
+/** With one decimal, where there is one. */
+function trimmed(value) {
+  return value.toFixed(1).replace(/\.0$/, "");
 }
 
 function size(bytes) {
   for (const [unit, of] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (bytes >= of) return (bytes / of).toFixed(1) + " " + unit;
+    if (bytes >= of) return trimmed(bytes / of) + " " + unit;
   }
-  return bytes + " B";
+  return Math.round(bytes) + " B";
+}
+
+/** A moment, in the unit that suits it. */
+function moment(seconds) {
+  if (seconds >= 1) return trimmed(seconds) + " s";
+  if (seconds >= .001) return (seconds < .01 ? trimmed(seconds * 1e3) : Math.round(seconds * 1e3)) + " ms";
+  return Math.round(seconds * 1e6) + " µs";
 }
 
 function lasted(ms) {

@@ -22,6 +22,7 @@ for (const [title, field, kind, first] of COLUMNS) {
 
 function turn(offset) {
   view.offset = Math.max(0, offset);
+  keepPlace();
   refreshSessions();
 }
 
@@ -43,16 +44,31 @@ async function refreshSessions() {
 function row(index) {
   if (rows[index]) return rows[index];
   const cells = COLUMNS.map(([title,, kind], column) => make("td", column ? { class: kind, "data-label": title } : { class: "name" }));
-  const gauge = () => { const bar = make("i"); const track = make("span", { class: "track" }, bar); const label = make("span"); return { bar, track, label, box: make("span", { class: "gauge" }, label, track) }; };
-  const parts = { cells, chip: make("span", { class: "chip" }), ring: gauge(), lag: gauge(), tr: make("tr", { tabindex: -1 }, ...cells) };
+  const gauge = () => { const bar = make("i"); const track = make("span", { class: "track", "aria-hidden": true }, bar); const label = make("span"); return { bar, track, label, box: make("span", { class: "gauge" }, label, track) }; };
+  const parts = { cells, name: make("span"), mark: make("small"), chip: make("span", { class: "chip" }), ring: gauge(), lag: gauge(), tr: make("tr", {}, ...cells) };
+  parts.button = make("button", { type: "button", "aria-controls": "detail" }, parts.name, parts.mark);
+  cells[0].append(parts.button);
   cells[1].append(parts.chip);
   cells[3].append(parts.ring.box);
   cells[4].append(parts.lag.box);
-  parts.tr.onclick = () => choose(parts.id);
-  parts.tr.onfocus = () => { for (const other of rows) other.tr.tabIndex = other === parts ? 0 : -1; };
+  parts.tr.onclick = event => {
+    // A click that ends a selection of text was none.
+    if (!getSelection().isCollapsed && !event.target.closest("button")) return;
+    choose(parts.id);
+    // By keyboard one goes on reading where the news is.
+    if (event.detail === 0 || isSheet.matches) byId("detail-name").focus();
+  };
   rows[index] = parts;
   byId("rows").append(parts.tr);
   return parts;
+}
+
+function markChosen() {
+  for (const { tr, button, id } of rows) {
+    const isChosen = id !== null && id === chosen.id;
+    tr.className = isChosen ? "chosen" : "";
+    button.setAttribute("aria-expanded", isChosen);
+  }
 }
 
 function fill(gauge, label, share) {
@@ -63,18 +79,24 @@ function fill(gauge, label, share) {
 function showSessions(answer) {
   view.matched = answer.matched;
   if (view.offset >= answer.matched && view.offset > 0) { view.offset = Math.floor(Math.max(0, answer.matched - 1) / PAGE_ROWS) * PAGE_ROWS; view.isStale = true; }
-  for (const head of byId("heads").children) {
+  const heads = [...byId("heads").children];
+  for (const head of heads) {
     const isSorted = head.dataset.field === view.sort;
     head.setAttribute("aria-sort", isSorted ? (view.order === "asc" ? "ascending" : "descending") : "none");
   }
+  const sorted = heads.findIndex(head => head.dataset.field === view.sort);
+  // One path under several keys (a header differs): the id tells them apart.
+  const names = new Map();
+  for (const { name } of answer.sessions) names.set(name, (names.get(name) ?? 0) + 1);
   answer.sessions.forEach((session, index) => {
     const parts = row(index);
-    const [name,, clients,,, memory, failed] = parts.cells;
+    const [,, clients,,, memory, failed] = parts.cells;
     parts.id = session.id;
     parts.tr.hidden = false;
-    parts.tr.setAttribute("aria-selected", session.id === chosen.id);
-    text(name, session.name);
-    name.title = session.name;
+    parts.cells.forEach((cell, column) => cell.classList.toggle("sorted", column === sorted));
+    text(parts.name, session.name);
+    text(parts.mark, names.get(session.name) > 1 ? " #" + session.id.slice(0, 6) : "");
+    parts.button.title = session.name;
     parts.chip.className = "chip " + session.state;
     text(parts.chip, session.state + (session.failures ? ` (${session.failures} failed)` : ""));
     text(clients, short(session.clients));
@@ -86,14 +108,38 @@ function showSessions(answer) {
     text(failed, `${short(session.attempts_failed)} of ${short(session.attempts)}`);
   });
   for (const parts of rows.slice(answer.sessions.length)) { parts.tr.hidden = true; parts.id = null; }
-  if (!rows.some(parts => parts.tr.tabIndex === 0 && !parts.tr.hidden) && rows[0]) rows[0].tr.tabIndex = 0;
-  byId("none").hidden = answer.matched > 0;
-  text(byId("none"), answer.total ? "No session matches." : "No session: nobody reads an event stream now.");
+  markChosen();
+  showNone(answer);
   const last = Math.min(view.offset + PAGE_ROWS, answer.matched);
   text(byId("range"), answer.matched ? `${view.offset + 1}–${last} of ${answer.matched}` : "0");
   byId("previous").disabled = view.offset === 0;
   byId("next").disabled = last >= answer.matched;
 }
+
+/** An empty table says why, and what to do. */
+function showNone(answer) {
+  const none = byId("none");
+  none.hidden = answer.matched > 0;
+  const kind = none.hidden ? "" : answer.total ? "filtered" : "empty";
+  if (none.dataset.kind === kind) return;
+  none.dataset.kind = kind;
+  if (kind === "filtered") {
+    const all = make("button", { type: "button" }, "Show all sessions");
+    all.onclick = () => { showOnly("", ""); byId("filter").focus(); };
+    none.replaceChildren(make("p", {}, "No session matches."), all);
+  } else if (kind) {
+    none.replaceChildren(make("p", {}, "Nobody reads an event stream now."),
+      make("p", { class: "quiet" }, "A session appears here when the first client asks for one, as by ", make("code", {}, "curl -N http://…"), " on the address of --listen."));
+  }
+}
+
+/** Filters by name and state, and shows so. */
+function showOnly(filter, state) {
+  byId("filter").value = view.filter = filter;
+  byId("state").value = view.state = state;
+  turn(0);
+}
+const showWaiting = () => showOnly("", view.state === "waiting" ? "" : "waiting");
 
 byId("filter").oninput = event => { view.filter = event.target.value; turn(0); };
 byId("state").onchange = event => { view.state = event.target.value; turn(0); };

@@ -104,8 +104,9 @@ impl SessionQuery {
                 "filter" => wanted.filter = value.to_lowercase(),
                 "state" => {
                     let known = STATES.into_iter().find(|state| *state == value);
-                    wanted.state =
-                        Some(known.ok_or_else(|| format!("state '{value}': expected {}", STATES.join(", ")))?);
+                    wanted.state = Some(
+                        known.ok_or_else(|| format!("state '{value}': expected {}", STATES.join(", ")))?,
+                    );
                 }
                 _ => wanted.page.parse(&name, &value)?,
             }
@@ -252,7 +253,11 @@ pub(super) fn count_states(sessions: &[Arc<Session>]) -> Value {
             *count += 1;
         }
     }
-    counts.into_iter().map(|(state, count)| (state.to_owned(), count.into())).collect::<serde_json::Map<_, _>>().into()
+    counts
+        .into_iter()
+        .map(|(state, count)| (state.to_owned(), count.into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// Has the upstream asked for all sessions that wait to; how many will.
@@ -352,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_query_is_read_whole_or_refused() {
-        let query = SessionQuery::parse("sort=lag&order=asc&filter=%2FV1+x&limit=500&offset=7&state=live").unwrap();
+        let query =
+            SessionQuery::parse("sort=lag&order=asc&filter=%2FV1+x&limit=500&offset=7&state=live").unwrap();
         assert_eq!(query.filter, "/v1 x");
         assert_eq!(query.state, Some("live"));
         assert_eq!(query.page, Page { is_descending: false, offset: 7, limit: ROWS_MAX });

@@ -146,7 +146,8 @@ impl Histogram {
     /// bounds counts as the last one. `None`: nothing was observed.
     #[must_use]
     pub fn quantile(&self, before: &[u64], after: &[u64], share: f64) -> Option<Duration> {
-        let classes: Vec<u64> = after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
+        let classes: Vec<u64> =
+            after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect();
         let total: u64 = classes.iter().sum();
         if total == 0 {
             return None;

@@ -1,6 +1,8 @@
-// The admin page in Chromium: page.mjs URL PICTURES. Prints what it wants of the service, and `ok` at the end.
+// The admin page in Chromium: page.mjs URL PICTURES. Prints what it wants of the service (`stop`, `start`) and of ssecar
+// (`lose`), and `ok` at the end.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import { assertAccessible } from "./accessible.mjs";
 import { launch } from "./browser.mjs";
 
 const [url, pictures] = process.argv.slice(2);
@@ -25,6 +27,7 @@ const names = () => page.locator("#rows tr:not([hidden]) td.name").allTextConten
 await page.goto(url);
 await shows("#verdict-text", /Upstream is up/);
 await shows("#deliveries-now", /[1-9].*\/s/);
+await shows("#lag-now", /^[0-9.]+ (µs|ms|s)$/);
 await shows("#range", /1–25 of [0-9]+/);
 assert.match((await names())[0], /rooms\/1\/events/);
 assert.match(await page.getAttribute("#timeline", "aria-label"), /now closed/);
@@ -37,6 +40,22 @@ assert.deepEqual(await names(), (await names()).toSorted());
 await page.click("#heads th[data-field=name] button");
 await page.waitForSelector("th[data-field=name][aria-sort=descending]");
 
+// The tabulator leads to everything that can be used, in reading order, and where one is can be seen.
+await page.reload();
+await page.waitForSelector("th[data-field=name][aria-sort=descending]", { timeout: 30_000 });
+await page.waitForSelector("#rows tr");
+const reached = [];
+for (let step = 0; step < 20; step += 1) {
+  await page.keyboard.press("Tab");
+  reached.push(await page.evaluate(() => {
+    const { id, parentElement, tagName, textContent } = document.activeElement;
+    if (getComputedStyle(document.activeElement).outlineStyle === "none") return "unseen";
+    return id || parentElement.dataset.field || (parentElement.className.includes("name") ? "row" : tagName + textContent);
+  }));
+}
+assert.deepEqual(reached.slice(0, 12), ["ATo the sessions", "theme", "help-open", "filter", "state", "next", "name", "state", "clients", "ring", "lag", "log_bytes"]);
+assert.deepEqual(reached.slice(13, 15), ["row", "row"]);
+
 // By keyboard: filtered, chosen, left.
 await page.keyboard.press("/");
 await page.keyboard.type("rooms/1/");
@@ -45,6 +64,14 @@ await page.keyboard.press("ArrowDown");
 await page.keyboard.press("Enter");
 await shows("#detail-name", /rooms\/1\/events/);
 assert.equal(await page.evaluate(() => document.activeElement.id), "detail-name");
+
+await assertAccessible(page, "details in light");
+
+// The address leads to the same view.
+await page.reload();
+await shows("#detail-name", /rooms\/1\/events/);
+await shows("#range", /1–1 of 1$/);
+assert.equal(await page.inputValue("#filter"), "rooms/1/");
 
 // The tail moves; paused, it does not.
 await page.waitForFunction(() => document.querySelectorAll("#tail li").length >= 3);
@@ -76,11 +103,22 @@ await page.click("#previous");
 // The service goes, and comes back: the verdict says so, and the history keeps it.
 console.log("stop");
 await shows("#verdict-text", /Upstream is (down|being tried)/);
+await shows("#waiting-show", new RegExp(`the ${total} that wait`));
+await assertAccessible(page, "down");
 await picture("down");
+await page.click("#waiting-retry");
+await shows("#waiting-outcome", /^Asked for [0-9]+/);
+await page.keyboard.press("w");
+await page.waitForFunction(() => [...document.querySelectorAll("#rows tr:not([hidden]) .chip")].every(chip => chip.textContent.startsWith("waiting")));
+assert.equal(await page.inputValue("#state"), "waiting");
 console.log("start");
 await shows("#verdict-text", /Upstream is up/);
 await page.waitForFunction(() => document.querySelectorAll("#timeline rect.open").length > 0);
 await shows("#verdict-why", new RegExp(`${total} of ${total} streams open`));
+assert.equal(await page.isVisible("#waiting"), false);
+await shows("#none", /No session matches/);
+await page.click("#none button");
+await shows("#range", new RegExp(`1–25 of ${total}`));
 
 // Pictures, for people: light, dark, narrow.
 await page.click("#rows tr >> nth=0");
@@ -91,15 +129,28 @@ await page.click("#theme");
 await page.click("#theme");
 await shows("#theme", /dark/);
 await picture("dark");
-await page.setViewportSize({ width: 390, height: 844 });
+await assertAccessible(page, "details in dark");
+await page.keyboard.press("?");
+await page.waitForSelector("#help[open]");
+await assertAccessible(page, "help");
+await page.keyboard.press("Escape");
+await page.setViewportSize({ width: 360, height: 780 });
 await picture("narrow-details");
+await assertAccessible(page, "details, narrow");
+assert.equal(await page.evaluate(() => document.querySelector("#main").inert), true, "what is covered can't be reached");
 await page.keyboard.press("Escape");
 await page.evaluate(() => scrollTo(0, 0));
 await picture("narrow");
 await page.locator("#rows tr >> nth=3").scrollIntoViewIfNeeded();
 await picture("narrow-sessions");
-const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-assert.ok(overflow <= 0, `nothing sticks out: ${overflow} px`);
+await assertAccessible(page, "narrow");
+// Neither of the window nor of its card.
+const outside = await page.evaluate(() => [...document.querySelectorAll("header *, main *")].filter(element => {
+  const { right, width } = element.getBoundingClientRect();
+  const card = element.closest(".card, .tiles > div")?.getBoundingClientRect() ?? { right: innerWidth };
+  return width > 1 && !element.closest("svg") && right > card.right + .5;
+}).map(element => element.outerHTML.slice(0, 80)));
+assert.deepEqual(outside, [], "nothing sticks out");
 await page.setViewportSize({ width: 1440, height: 1150 });
 
 await page.click("#rows tr >> nth=0");
@@ -109,6 +160,15 @@ await shows("#detail-name", /rooms/);
 await page.click("#end");
 await page.click("#sure-yes");
 await shows("#outcome", /has ended|session ends/);
+
+// Without ssecar the page says so, wherever one looks.
+away = true;
+console.log("lose");
+await shows("#lost", /not reachable/);
+await shows("#verdict-text", /not reachable/);
+assert.match(await page.title(), /not reachable/);
+await assertAccessible(page, "lost");
+await picture("lost");
 
 assert.deepEqual(wrong.filter(text => !/404|409/.test(text)), []);
 await browser.close();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::samples::{Samples, millis};
 use super::sessions;
-use crate::metrics::{Closed, Format, Metrics, Now};
+use crate::metrics::{Closed, Format, Metrics, Now, Process};
 use crate::session::{Registry, Session};
 use crate::shutdown::{Phase, Shutdown};
 use crate::upstream::health::{Change, Health};
@@ -53,6 +53,7 @@ impl State {
             log_bytes: registry.log_bytes(),
             memory_budget: registry.memory_budget(),
             state_write_failures: registry.store_failures(),
+            process: Process::look(),
         };
         self.metrics.to_text(format, &now)
     }

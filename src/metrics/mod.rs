@@ -6,6 +6,7 @@
 
 mod labels;
 mod numbers;
+mod process;
 mod text;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::proto::log::{EndReason, GapReason};
 
 pub use labels::{Attempt, Closed, Limit, SpanLoss, StatusClass};
 pub use numbers::{Counter, Entered, Family, Gauge, Histogram};
+pub use process::Process;
 pub use text::Format;
 
 /// Seconds; an event passes ssecar in microseconds when nobody is behind.
@@ -149,6 +151,8 @@ pub struct Now {
     pub memory_budget: usize,
     /// Writes to `--state-dir` that failed; `None`: there is none.
     pub state_write_failures: Option<u64>,
+    /// What the system knows of the process, where it says.
+    pub process: Option<Process>,
 }
 
 impl Metrics {
@@ -230,6 +234,9 @@ impl Metrics {
             "Writes to --state-dir that failed.",
             now.state_write_failures.unwrap_or(0),
         );
+        if let Some(process) = &now.process {
+            process.write(&mut out);
+        }
         out.finish()
     }
 }
@@ -246,6 +253,7 @@ mod tests {
             log_bytes: 10,
             memory_budget: 100,
             state_write_failures: None,
+            process: None,
         }
     }
 

@@ -1,10 +1,13 @@
 //! Numbers as text: the Prometheus text format 0.0.4, or OpenMetrics 1.0.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::labels::Label;
 use super::numbers::{Counter, Family, Histogram};
+
+/// Units that names end in; OpenMetrics has a line for them.
+const UNITS: [&str; 2] = ["seconds", "bytes"];
 
 /// How the text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +22,20 @@ impl Format {
     /// The one that a scraper with this `Accept` wants.
     #[must_use]
     pub fn accepted_by(accept: &str) -> Self {
-        let wants_open = accept.split(',').any(|kind| {
-            kind.split(';')
-                .next()
-                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/openmetrics-text"))
-        });
-        if wants_open { Self::OpenMetrics } else { Self::Prometheus }
+        let mut open = 0.0;
+        let mut plain = 0.0;
+        for part in accept.split(',') {
+            let mut part = part.split(';').map(str::trim);
+            let kind = part.next().unwrap_or_default();
+            let weight = part.find_map(|parameter| parameter.strip_prefix("q=")).map(str::parse::<f32>);
+            let weight = weight.map_or(1.0, |weight| weight.unwrap_or(0.0));
+            if kind.eq_ignore_ascii_case("application/openmetrics-text") {
+                open = weight.max(open);
+            } else if kind.eq_ignore_ascii_case("text/plain") {
+                plain = weight.max(plain);
+            }
+        }
+        if open > 0.0 && open >= plain { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     /// Its media type.
@@ -57,7 +68,7 @@ impl Writer {
         self.line(format_args!("{name}_info{{{label}=\"{value}\"}} 1"));
     }
 
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: usize) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, "gauge", help);
         self.line(format_args!("{name} {value}"));
     }
@@ -79,6 +90,12 @@ impl Writer {
     pub(super) fn count(&mut self, name: &str, help: &str, value: u64) {
         self.counter_head(name, help);
         self.line(format_args!("{name}_total {value}"));
+    }
+
+    /// A counter of time; `name` is without `_total`.
+    pub(super) fn seconds_counter(&mut self, name: &str, help: &str, seconds: f64) {
+        self.counter_head(name, help);
+        self.line(format_args!("{name}_total {seconds:?}"));
     }
 
     pub(super) fn family<L: Label>(&mut self, name: &str, help: &str, label: &str, family: &Family<L>) {
@@ -119,6 +136,10 @@ impl Writer {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
+        let unit = name.rsplit_once('_').map(|(_, unit)| unit).filter(|unit| UNITS.contains(unit));
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
+            self.line(format_args!("# UNIT {name} {unit}"));
+        }
     }
 
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
@@ -143,6 +164,9 @@ mod tests {
             ("*/*", Format::Prometheus),
             ("text/plain;version=0.0.4;q=0.5, */*;q=0.1", Format::Prometheus),
             ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.5", Format::OpenMetrics),
+            ("application/openmetrics-text, text/plain", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0.4,text/plain;q=0.5", Format::Prometheus),
+            ("application/openmetrics-text;q=0", Format::Prometheus),
         ] {
             assert_eq!(Format::accepted_by(accept), expected, "{accept}");
         }

@@ -75,6 +75,9 @@ async fn every_answer_is_as_the_description_says() {
         ("GET", "/nowhere", 404),
         ("GET", "/api/sessions/0000000000000000", 404),
         ("GET", "/api/sessions?sort=beauty", 400),
+        ("GET", "/api/sessions?state=away", 400),
+        ("GET", "/api/sessions?limit=501", 400),
+        ("GET", &format!("/api/sessions/{session}/clients?offset=4294967296"), 400),
         ("POST", "/api/overview", 405),
         ("POST", &format!("/api/sessions/{session}/clients/999/close"), 404),
     ] {
@@ -182,6 +185,52 @@ async fn an_operator_has_the_upstream_asked_at_once() {
     let mut stream = upstream.stream().await;
     stream.send("data: a\n\n").await;
     while client.data().await != "a" {}
+}
+
+#[tokio::test]
+async fn an_operator_has_the_upstream_asked_for_all_who_wait() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--backoff-initial=10m", "--backoff-max=10m"]).await;
+    let mut clients = Vec::new();
+    for number in 1..=3 {
+        clients.push(proxy.ask(&format!("/v1/sessions/{number}/events"), &[]).await);
+        if number < 3 {
+            drop(upstream.stream().await);
+            proxy.until("the wait", |state| state["session_states"]["waiting"] == number).await;
+        }
+    }
+    let _live = upstream.stream().await;
+    proxy.until("the third", |state| state["session_states"]["live"] == 1).await;
+    let answer = ask(proxy.admin, "POST", "/api/retry", &[]).await;
+    assert_eq!(answer.status, 202);
+    let document = get(&proxy, "/api/openapi.json").await;
+    let asked: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_conforms(&document, &document["components"]["schemas"]["Asked"], &asked, "/api/retry");
+    assert_eq!(asked["sessions"], 2, "those that wait");
+    let _streams = (upstream.stream().await, upstream.stream().await);
+    proxy.until("all to flow", |state| state["session_states"]["live"] == 3).await;
+}
+
+#[tokio::test]
+async fn the_samples_tell_how_late_events_came_and_what_went_wrong() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(&upstream, &["--max-event-size=64B", "--max-clients=1"]).await;
+    let mut client = proxy.ask(PATH, &[]).await;
+    let mut stream = upstream.stream().await;
+    assert_eq!(proxy.ask(PATH, &[]).await.status().await, 503);
+    stream.send(format!("id: 1\ndata: {}\n\nid: 2\ndata: b\n\n", "x".repeat(100))).await;
+    assert_eq!(client.take(2).await, ["gap:event-too-large", "b"]);
+    let mut watcher = Client::get(proxy.admin, "/api/stream", &[("Host", "localhost")]).await;
+    let now = loop {
+        let overview: Value = serde_json::from_str(&watcher.next().await.unwrap().data).unwrap();
+        if overview["now"]["lag_p99_seconds"].is_f64() {
+            break overview["now"].clone();
+        }
+    };
+    assert_eq!((&now["gaps"], &now["refused"]), (&1.into(), &1.into()), "{now}");
+    let lag = |name: &str| now[name].as_f64().unwrap();
+    assert!(lag("lag_p50_seconds") <= lag("lag_p99_seconds"), "{now}");
+    assert!(lag("lag_p99_seconds") < 10.0, "{now}");
 }
 
 #[tokio::test]

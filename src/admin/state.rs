@@ -53,7 +53,7 @@ impl State {
             log_bytes: registry.log_bytes(),
             memory_budget: registry.memory_budget(),
             state_write_failures: registry.store_failures(),
-            process: Process::look(),
+            process: Process::look(self.started),
         };
         self.metrics.to_text(format, &now)
     }

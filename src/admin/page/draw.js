@@ -151,7 +151,7 @@ function trimmed(value) {
 
 function size(bytes) {
   for (const [unit, of] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (bytes >= of) return trimmed(bytes / of) + " " + unit;
+    if (bytes >= of) return (bytes / of < 100 ? trimmed(bytes / of) : Math.round(bytes / of)) + " " + unit;
   }
   return Math.round(bytes) + " B";
 }
@@ -170,6 +170,12 @@ function lasted(ms) {
   if (seconds < 3600) return two(Math.floor(seconds / 60), " min", seconds % 60, " s");
   if (seconds < 86400) return two(Math.floor(seconds / 3600), " h", Math.floor((seconds % 3600) / 60), " min");
   return two(Math.floor(seconds / 86400), " d", Math.floor((seconds % 86400) / 3600), " h");
+}
+
+/** In little room: minutes and seconds before now. */
+function ago(ms) {
+  const seconds = Math.round(ms / 1000);
+  return `−${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
 function clock(ms) {

@@ -120,9 +120,9 @@ function showPlot(name, lines, now, note) {
   text(plot.says.now, written);
   text(plot.says.note, note);
   text(plot.says.peak, "peak " + plot.write(peak));
-  const span = lasted(Math.round(plot.show(lines, now) / 10_000) * 10_000);
-  text(plot.says.from, span + " ago");
-  plot.canvas.setAttribute("aria-label", `${name}: now ${newest === null ? "nothing" : written}, at most ${plot.write(peak)} in the last ${span}`);
+  const span = plot.show(lines, now);
+  text(plot.says.from, ago(span));
+  plot.canvas.setAttribute("aria-label", `${name}: now ${newest === null ? "nothing" : written}, at most ${plot.write(peak)} in the last ${lasted(span)}`);
 }
 
 const tiles = new Map();

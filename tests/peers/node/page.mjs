@@ -21,6 +21,15 @@ page.on("request", request => {
 const picture = name => page.screenshot({ path: `${pictures}/${name}.png` });
 const shows = (selector, pattern) => page.waitForFunction(
   ([selector, source]) => new RegExp(source).test(document.querySelector(selector)?.textContent ?? ""), [selector, pattern.source]);
+/** Neither of the window nor of its card. */
+async function assertNothingSticksOut() {
+  const outside = await page.evaluate(() => [...document.querySelectorAll("header *, main *, aside *")].filter(element => {
+    const { right, width } = element.getBoundingClientRect();
+    const card = element.closest(".card, .tiles > div")?.getBoundingClientRect() ?? { right: innerWidth };
+    return width > 1 && !element.closest("svg, .guests") && right > card.right + .5;
+  }).map(element => element.outerHTML.slice(0, 80)));
+  assert.deepEqual(outside, []);
+}
 const names = () => page.locator("#rows tr:not([hidden]) td.name").allTextContents();
 
 // Rendered: the verdict, the plots' numbers, the sessions with most clients first.
@@ -125,6 +134,11 @@ await page.click("#rows tr >> nth=0");
 await shows("#detail-name", /rooms/);
 await page.waitForFunction(() => document.querySelectorAll("#tail li").length >= 5);
 await picture("light");
+for (const width of [1920, 1440, 1121, 820]) {
+  await page.setViewportSize({ width, height: 1150 });
+  await assertNothingSticksOut();
+}
+await page.setViewportSize({ width: 1440, height: 1150 });
 await page.click("#theme");
 await page.click("#theme");
 await shows("#theme", /dark/);
@@ -136,6 +150,7 @@ await assertAccessible(page, "help");
 await page.keyboard.press("Escape");
 await page.setViewportSize({ width: 360, height: 780 });
 await picture("narrow-details");
+await assertNothingSticksOut();
 await assertAccessible(page, "details, narrow");
 assert.equal(await page.evaluate(() => document.querySelector("#main").inert), true, "what is covered can't be reached");
 await page.keyboard.press("Escape");
@@ -144,13 +159,7 @@ await picture("narrow");
 await page.locator("#rows tr >> nth=3").scrollIntoViewIfNeeded();
 await picture("narrow-sessions");
 await assertAccessible(page, "narrow");
-// Neither of the window nor of its card.
-const outside = await page.evaluate(() => [...document.querySelectorAll("header *, main *")].filter(element => {
-  const { right, width } = element.getBoundingClientRect();
-  const card = element.closest(".card, .tiles > div")?.getBoundingClientRect() ?? { right: innerWidth };
-  return width > 1 && !element.closest("svg") && right > card.right + .5;
-}).map(element => element.outerHTML.slice(0, 80)));
-assert.deepEqual(outside, [], "nothing sticks out");
+await assertNothingSticksOut();
 await page.setViewportSize({ width: 1440, height: 1150 });
 
 await page.click("#rows tr >> nth=0");

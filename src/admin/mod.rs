@@ -1,7 +1,7 @@
 //! The second listener: health, numbers, state and the page, for operators (spec 9.3, 10.1).
 //!
 //! Reading order: `access` says who may ask, `routes` what there is to ask for, `answers` gives it;
-//! `state`, `sessions` and `samples` are what operators see, `tail` and `feed` show it live. Reads
+//! `state`, `sessions` (by `query`) and `samples` are what operators see, `tail` and `feed` show it live. Reads
 //! snapshots only: whatever it costs, it costs those who look, and nothing on the way of an event.
 
 mod access;
@@ -9,6 +9,7 @@ mod answers;
 mod body;
 mod feed;
 mod page;
+mod query;
 mod routes;
 mod samples;
 mod sessions;

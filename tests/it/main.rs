@@ -17,7 +17,8 @@
 //! | `state` | rings kept over restarts and crashes |
 //! | `manual` | the manual page and completions, used by the programs that they are for |
 //! | `metrics` | what is counted |
-//! | `admin` | the API, its actions, who may use it, what it never tells |
+//! | `admin` | the API, who may use it, what it never tells |
+//! | `orders` | what operators can do by it |
 //! | `stopping` | draining |
 //! | `tracing` | log lines; spans, and where they go |
 
@@ -36,6 +37,7 @@ mod late_join;
 mod legacy;
 mod manual;
 mod metrics;
+mod orders;
 mod reaping;
 mod replay;
 mod sharing;

@@ -21,7 +21,8 @@ isSheet.addEventListener("change", showPlace);
 
 function choose(id) {
   if (!id || id === chosen.id) return;
-  leave(false);
+  chosen.stop?.abort();
+  chosen.waiting = [];
   chosen.id = id;
   chosen.isEnded = false;
   chosen.isFollowing = true;
@@ -41,7 +42,7 @@ function choose(id) {
   followTail(id, chosen.stop.signal);
 }
 
-function leave(isFocusBack = true) {
+function leave() {
   chosen.stop?.abort();
   const row = rows.find(parts => parts.id && parts.id === chosen.id);
   chosen.id = null;
@@ -49,7 +50,7 @@ function leave(isFocusBack = true) {
   showPlace();
   markChosen();
   keepPlace();
-  if (isFocusBack) (row ?? rows[0])?.button.focus();
+  (row ?? rows[0])?.button.focus();
 }
 
 async function refreshChosen() {

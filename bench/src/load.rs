@@ -13,9 +13,11 @@ use crate::publisher::Publisher;
 use crate::source::{Answers, Source};
 
 /// Clients that wait for their response head at once, where joining is not what is measured: fewer than any backlog.
-const JOINING_AT_ONCE: usize = 200;
+const JOINING_AT_ONCE: usize = 50;
 /// How often conditions are looked at while nothing happens.
 const LOOK_EVERY: u64 = 5 * MILLISECOND;
+/// The pause between two requests to a server that is not ready.
+const LOOK_AGAIN: u64 = 100 * MILLISECOND;
 /// The longest wait for clients to join, or to get what was sent.
 const PATIENCE: u64 = 60 * SECOND;
 /// The pause between events that only show whether each client is reached.
@@ -36,6 +38,8 @@ pub(crate) enum Pace {
     Flood,
 }
 
+/// Sends between two looks at the herd while a window is open: it must not wait for the source.
+const SENDS_AT_ONCE: u64 = 64;
 /// Events added at once while the subscriber takes all: enough to keep its socket full.
 const FLOOD_BATCH: u64 = 512;
 
@@ -84,6 +88,24 @@ impl Load {
             path: "/events".to_owned(),
             interrupt,
         })
+    }
+
+    /// Asks the server until it answers well: some listen before they can.
+    pub(crate) fn wait_for_answer(&mut self, server: SocketAddr) -> Result<()> {
+        let until = now() + PATIENCE;
+        loop {
+            self.face(server, "/events")?;
+            self.storm(1, |_| Request { path: "/events".to_owned(), headers: String::new() })?;
+            self.run_while("an answer", |load| {
+                let herd = load.herd()?;
+                Ok(herd.ready() == 0 && herd.tally().closed == 0)
+            })?;
+            if self.herd()?.tally().closed == 0 {
+                return Ok(());
+            }
+            self.check(until, "a good answer")?;
+            self.run_for(LOOK_AGAIN)?;
+        }
     }
 
     /// Names the server.
@@ -135,6 +157,9 @@ impl Load {
             }
             if herd.ready() >= clients {
                 return Ok(());
+            }
+            if let Some(error) = &herd.tally().first_error {
+                anyhow::bail!("a client was not served: {error}");
             }
             self.check(until, "the clients' response heads")?;
             self.turn(LOOK_EVERY)?;
@@ -264,10 +289,11 @@ impl Load {
                 let sent = self.source.sequence(&path);
                 let seen = self.herd()?.seen_by_all().unwrap_or(sent);
                 let free = window.saturating_sub(sent.saturating_sub(seen));
+                let at_once = (SENDS_AT_ONCE / self.source.subscribers().max(1) as u64).max(1);
                 if free > 0 {
-                    self.send(&path, free)?;
+                    self.send(&path, free.min(at_once))?;
                 }
-                Ok(u64::MAX)
+                Ok(if free > at_once { 0 } else { u64::MAX })
             }
             Pace::Flood => {
                 if self.source.subscribers() == 0 || self.source.is_held_up() {

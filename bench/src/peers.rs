@@ -1,6 +1,7 @@
 //! The servers that are compared, and how each is started: with its best reasonable settings for one core.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -153,10 +154,11 @@ impl Stage {
         server.wait_for(listen, interrupt)?;
         load.face(listen, "/events")?;
         match peer {
-            Peer::Nchan => load.publish_by(Publisher::connect(listen, Form::Data("/publish//events"))?)?,
+            Peer::Nchan => load.publish_by(Publisher::connect(listen, Form::Data("/publish/events"))?)?,
             Peer::Pushpin => {
                 let publish = pushpin_publish_address(listen);
                 server.wait_for(publish, interrupt)?;
+                load.wait_for_answer(listen)?;
                 load.publish_by(Publisher::connect(publish, Form::Item("events"))?)?;
             }
             Peer::Raw | Peer::Ssecar | Peer::Node | Peer::Nginx | Peer::Haproxy | Peer::Direct => {}
@@ -175,8 +177,16 @@ impl Stage {
     }
 }
 
-/// Pushpin's ports are told apart by an offset to this one, on which it takes publishing by HTTP.
-const PUSHPIN_PUBLISH_PORT: u16 = 5_561;
+/// What Pushpin needs in its folder.
+const PUSHPIN_FILES: [(&str, &str); 4] = [
+    ("pushpin.conf", "pushpin.conf"),
+    ("pushpin.internal.conf", "internal.conf"),
+    ("pushpin.routes", "routes"),
+    ("pushpin.condure", "condure"),
+];
+
+/// Pushpin's ports are told apart by an offset to this one, on which it takes publishing by ZeroMQ.
+const PUSHPIN_PUBLISH_PORT: u16 = 5_560;
 
 fn pushpin_publish_address(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(listen.ip(), pushpin_offset(listen) + PUSHPIN_PUBLISH_PORT)
@@ -254,9 +264,12 @@ impl Folder {
                 command
             }
             Peer::Pushpin => {
-                self.settings(&programs.peers.join("pushpin.routes"), "routes", listen, source)?;
-                let settings =
-                    self.settings(&programs.peers.join("pushpin.conf"), "pushpin.conf", listen, source)?;
+                for (template, name) in PUSHPIN_FILES {
+                    self.settings(&programs.peers.join(template), name, listen, source)?;
+                }
+                let condure = self.path.join("condure");
+                std::fs::set_permissions(&condure, std::fs::Permissions::from_mode(0o755))?;
+                let settings = self.path.join("pushpin.conf");
                 let mut command = Command::new("pushpin");
                 command.arg("--config").arg(settings);
                 command

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use memchr::memmem;
 
 use crate::clock::now;
-use crate::event::Stamp;
+use crate::event::{CHUNK_BYTES, Stamp};
 use crate::poll::{Owner, Poll, Ready};
 
 /// Bytes of one session that wait for its slowest subscriber. Windows and rates stay far below it.
@@ -27,6 +27,15 @@ pub(crate) enum Answers {
     Stream,
     /// With an order to hold the client on the channel of this name, to which events will be published (GRIP).
     Hold,
+}
+
+/// How events that wait are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// Each on its own, as a service does that sends each when it happens.
+    Apart,
+    /// As many as the socket takes: where only the reading end is measured.
+    Together,
 }
 
 /// One path's events that some subscriber still needs, as bytes on the wire.
@@ -63,6 +72,7 @@ pub(crate) struct Source {
     names: HashMap<String, usize>,
     sessions: Vec<Session>,
     subscriptions: u64,
+    writes: Writes,
 }
 
 impl Source {
@@ -79,12 +89,18 @@ impl Source {
             names: HashMap::new(),
             sessions: Vec::new(),
             subscriptions: 0,
+            writes: Writes::Apart,
         })
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         Ok(self.listener.local_addr()?)
+    }
+
+    /// Changes how events are written.
+    pub(crate) fn write(&mut self, writes: Writes) {
+        self.writes = writes;
     }
 
     /// Subscriptions that were asked for so far.
@@ -235,7 +251,13 @@ impl Source {
         let Some((session, place)) = &mut connection.subscription else { return };
         let session = &self.sessions[*session];
         while !connection.is_full && *place < session.end() {
-            match (&connection.socket).write(&session.bytes[(*place - session.start) as usize..]) {
+            let waiting = &session.bytes[(*place - session.start) as usize..];
+            let piece = match self.writes {
+                Writes::Together => waiting,
+                // All chunks are of one size; of the first, a part may have been sent.
+                Writes::Apart => &waiting[..CHUNK_BYTES - (*place % CHUNK_BYTES as u64) as usize],
+            };
+            match (&connection.socket).write(piece) {
                 Ok(length) => *place += length as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => connection.is_full = true,
                 Err(_) => return self.close(index), // Counted by the herd: its client loses its stream.

@@ -69,8 +69,6 @@ impl Tally {
 pub(crate) struct Request {
     /// The path, for all clients of one session alike.
     pub(crate) path: String,
-    /// What else the head holds: whole lines.
-    pub(crate) headers: String,
 }
 
 #[derive(Debug)]
@@ -228,9 +226,9 @@ fn ask(client: &mut Client, server: &SocketAddr) -> Result<()> {
     if client.is_asked {
         return Ok(());
     }
-    let Request { path, headers } = &client.request;
+    let Request { path } = &client.request;
     let mut head = format!(
-        "GET {path} HTTP/1.1\r\nHost: {server}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n{headers}"
+        "GET {path} HTTP/1.1\r\nHost: {server}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"
     );
     if !client.parser.last_id().is_empty() {
         head.push_str(&format!("Last-Event-ID: {}\r\n", String::from_utf8_lossy(client.parser.last_id())));

@@ -95,7 +95,7 @@ impl Load {
         let until = now() + PATIENCE;
         loop {
             self.face(server, "/events")?;
-            self.storm(1, |_| Request { path: "/events".to_owned(), headers: String::new() })?;
+            self.storm(1, |_| Request { path: "/events".to_owned() })?;
             self.run_while("an answer", |load| {
                 let herd = load.herd()?;
                 Ok(herd.ready() == 0 && herd.tally().closed == 0)
@@ -120,6 +120,11 @@ impl Load {
         publisher.watch(&self.poll)?;
         self.way = Way::Publish(publisher);
         Ok(())
+    }
+
+    /// The session to which events go.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The clients.

@@ -61,6 +61,11 @@ impl Peer {
         }
     }
 
+    /// Its place in the tables.
+    pub(crate) fn place(self) -> usize {
+        Self::ALL.iter().position(|&peer| peer == self).unwrap_or(Self::ALL.len())
+    }
+
     /// What it does, in a word or two.
     pub(crate) fn kind(self) -> &'static str {
         match self {
@@ -127,13 +132,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts a server.
-    pub(crate) fn open(peer: Peer, programs: &Programs, interrupt: &Interrupt) -> Result<Self> {
-        Self::open_with(peer, programs, interrupt, false)
-    }
-
     /// Starts a server; ssecar with its admin listener, if so.
-    pub(crate) fn open_with(
+    pub(crate) fn open(
         peer: Peer,
         programs: &Programs,
         interrupt: &Interrupt,

@@ -76,7 +76,8 @@ impl Publisher {
                 let mut event = Vec::new();
                 stamp.write_event(&mut event);
                 let event = String::from_utf8_lossy(&event).into_owned();
-                let item = serde_json::json!({"channel": channel, "formats": {"http-stream": {"content": event}}});
+                let item =
+                    serde_json::json!({"channel": channel, "formats": {"http-stream": {"content": event}}});
                 self.body.push(b'J');
                 self.body.extend_from_slice(item.to_string().as_bytes());
                 self.pending.push(LONG_FRAME);

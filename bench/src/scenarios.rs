@@ -1,16 +1,15 @@
-//! What is measured.
+//! What is measured: each scenario is run with a fresh server, and answers named figures.
+
+mod joining;
+mod quiet;
+mod steady;
 
 use anyhow::Result;
 
-use crate::accounting::{Cpu, Memory};
 use crate::clock::{MILLISECOND, SECOND};
 use crate::herd::{Request, Tally};
-use crate::load::{Interrupt, Pace};
+use crate::load::Interrupt;
 use crate::peers::{Peer, Programs, Stage};
-
-/// Events under way at once in a closed loop: far below what ssecar lets a client lag behind.
-pub(crate) const WINDOW: u64 = 256;
-const WARM_UP: u64 = SECOND;
 
 /// One thing to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +18,16 @@ pub(crate) enum Work {
     Rate { clients: usize, per_second: u64 },
     /// Deliveries per second, as fast as it goes.
     Saturation { clients: usize },
+    /// From sending to reading, with few clients and few events.
+    Latency,
     /// Memory of clients that get nothing.
     Memory { clients: usize, sessions: usize },
+    /// All clients connect at once.
+    Join { clients: usize },
+    /// All clients come back at once, from an event of some time ago.
+    Reconnect { clients: usize },
+    /// Events that nobody reads.
+    Ingest,
 }
 
 /// A figure with its name.
@@ -34,16 +41,67 @@ pub(crate) struct Outcome {
     pub(crate) blemish: Option<String>,
 }
 
-/// How long windows are.
+/// How long windows are, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
-    /// At a fixed rate.
+    pub(crate) warm_up: u64,
+    /// At a fixed rate, where that is what counts.
     pub(crate) rate: u64,
-    /// At saturation.
+    /// Where it shows only how a figure grows.
+    pub(crate) growth: u64,
     pub(crate) saturation: u64,
+    pub(crate) latency: u64,
 }
 
-/// Runs one thing once with a fresh server.
+impl Windows {
+    /// For figures that are to be told.
+    pub(crate) const FULL: Self = Self {
+        warm_up: SECOND,
+        rate: 5 * SECOND,
+        growth: 2 * SECOND,
+        saturation: 3 * SECOND,
+        latency: 5 * SECOND,
+    };
+    /// To see that all works.
+    pub(crate) const QUICK: Self =
+        Self { warm_up: SECOND / 2, rate: SECOND, growth: SECOND / 2, saturation: SECOND, latency: SECOND };
+    /// For a test.
+    #[cfg(test)]
+    pub(crate) const SHORTEST: Self = Self {
+        warm_up: 200 * MILLISECOND,
+        rate: 500 * MILLISECOND,
+        growth: 500 * MILLISECOND,
+        saturation: 500 * MILLISECOND,
+        latency: 500 * MILLISECOND,
+    };
+}
+
+impl Work {
+    /// Whether this server can do it here; if not, why.
+    pub(crate) fn obstacle(self, peer: Peer, files_max: u64) -> Option<String> {
+        let clients = match self {
+            Self::Rate { clients, .. } | Self::Saturation { clients } => clients,
+            Self::Memory { clients, .. } | Self::Join { clients } | Self::Reconnect { clients } => clients,
+            Self::Latency | Self::Ingest => 0,
+        };
+        if peer == Peer::Direct && self != Self::Latency {
+            return Some("not a server".to_owned());
+        }
+        if matches!(self, Self::Reconnect { .. }) && !peer.can_replay() {
+            return Some("it does not replay".to_owned());
+        }
+        if self == Self::Ingest && peer != Peer::Ssecar {
+            return Some("it has no count of what it took".to_owned());
+        }
+        let files = clients as u64 * if peer.is_plain_proxy() { 2 } else { 1 } + FILES_BESIDE;
+        (files > files_max).then(|| format!("needs {files} open files, {files_max} are allowed"))
+    }
+}
+
+/// Files that are open beside connections.
+const FILES_BESIDE: u64 = 100;
+
+/// Runs one thing once with a fresh server. `window` is for a fixed rate.
 pub(crate) fn run(
     work: Work,
     peer: Peer,
@@ -51,81 +109,22 @@ pub(crate) fn run(
     programs: &Programs,
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
-    let mut stage = Stage::open(peer, programs, interrupt)?;
+    let mut stage = Stage::open(peer, programs, interrupt, work == Work::Ingest)?;
     let outcome = match work {
-        Work::Rate { clients, per_second } => rate(&mut stage, clients, per_second, windows.rate),
-        Work::Saturation { clients } => saturation(&mut stage, clients, windows.saturation),
-        Work::Memory { clients, sessions } => memory(&mut stage, clients, sessions),
+        Work::Rate { clients, per_second } => steady::rate(&mut stage, clients, per_second, windows),
+        Work::Saturation { clients } => steady::saturation(&mut stage, clients, windows),
+        Work::Latency => steady::latency(&mut stage, windows),
+        Work::Memory { clients, sessions } => quiet::memory(&mut stage, clients, sessions),
+        Work::Join { clients } => joining::join(&mut stage, clients),
+        Work::Reconnect { clients } => joining::reconnect(&mut stage, clients),
+        Work::Ingest => quiet::ingest(&mut stage, windows),
     };
     outcome.map_err(|error| error.context(format!("the server wrote: {}", stage.output())))
 }
 
+/// What a client of the one session asks for.
 fn events(_: usize) -> Request {
-    Request { path: "/events".to_owned(), headers: String::new() }
-}
-
-fn rate(stage: &mut Stage, clients: usize, per_second: u64, window: u64) -> Result<Outcome> {
-    stage.load.gather(clients, events)?;
-    stage.load.prime()?;
-    stage.load.pace(Pace::Every(SECOND / per_second));
-    stage.load.run_for(WARM_UP)?;
-    let mut figures = measure(stage, window)?;
-    stage.load.pace(Pace::Silent);
-    stage.load.settle()?;
-    let tally = stage.load.herd()?.tally();
-    figures.push(("latency p50 (µs)", tally.latency.value_at_quantile(0.5) as f64 / 1e3));
-    figures.push(("latency p99 (µs)", tally.latency.value_at_quantile(0.99) as f64 / 1e3));
-    Ok(Outcome { figures, blemish: blemish(tally) })
-}
-
-fn saturation(stage: &mut Stage, clients: usize, window: u64) -> Result<Outcome> {
-    stage.load.gather(clients, events)?;
-    stage.load.prime()?;
-    stage.load.pace(Pace::Window(WINDOW));
-    stage.load.run_for(WARM_UP)?;
-    let figures = measure(stage, window)?;
-    Ok(Outcome { figures, blemish: blemish(stage.load.herd()?.tally()) })
-}
-
-/// Counts for so long.
-fn measure(stage: &mut Stage, window: u64) -> Result<Figures> {
-    let (server, load) = (stage.processes(), [std::process::id()]);
-    stage.load.herd()?.reset()?;
-    let (server_before, load_before) = (Cpu::of(&server)?, Cpu::of(&load)?);
-    stage.load.run_for(window)?;
-    let server = Cpu::of(&server)?.since(server_before);
-    let load = Cpu::of(&load)?.since(load_before);
-    let tally = stage.load.herd()?.tally();
-    let deliveries = tally.deliveries.max(1) as f64;
-    let ticked = (server.user + server.system).max(1) as f64;
-    let per_delivery = server.total as f64 / 1e3 / deliveries;
-    Ok(vec![
-        ("CPU per delivery (µs)", per_delivery),
-        ("user (µs)", per_delivery * server.user as f64 / ticked),
-        ("system (µs)", per_delivery * server.system as f64 / ticked),
-        ("deliveries per second", tally.deliveries as f64 / (server.at as f64 / SECOND as f64)),
-        ("server's share of its core", server.share()),
-        ("load's share of its core", load.share()),
-        ("ticks against scheduler", ticked / server.total.max(1) as f64),
-        ("deliveries per read", deliveries / tally.reads.max(1) as f64),
-    ])
-}
-
-fn memory(stage: &mut Stage, clients: usize, sessions: usize) -> Result<Outcome> {
-    // Sockets of the run before are given back with a delay.
-    stage.load.run_for(SECOND / 2)?;
-    let before = Memory::of(&stage.processes())?;
-    let request =
-        |index: usize| Request { path: format!("/idle/{}", index % sessions), headers: String::new() };
-    stage.load.gather(clients, request)?;
-    stage.load.run_for(500 * MILLISECOND)?;
-    let used = Memory::of(&stage.processes())?.since(before);
-    let figures = vec![
-        ("process per client (KiB)", used.process as f64 / clients as f64),
-        ("kernel per client, both ends (KiB)", used.kernel as f64 / clients as f64),
-        ("process with no client (KiB)", before.process as f64),
-    ];
-    Ok(Outcome { figures, blemish: blemish(stage.load.herd()?.tally()) })
+    Request { path: "/events".to_owned() }
 }
 
 fn blemish(tally: &Tally) -> Option<String> {

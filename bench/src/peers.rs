@@ -101,7 +101,9 @@ impl Peer {
         let output = Command::new(&program).arg(argument).output();
         let output = output.with_context(|| format!("{} --version", program.display()))?;
         let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-        Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned())
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().next().unwrap_or_default().trim_start_matches("nginx version: ");
+        Ok(line.split(" - ").next().unwrap_or(line).trim().to_owned())
     }
 }
 

@@ -65,8 +65,11 @@ fn about(results: &Results, text: &mut String) {
     for (peer, version) in &results.versions {
         let _ = writeln!(text, "| {} ({}) | {version} |", peer.name(), peer.kind());
     }
+    if !results.omissions.is_empty() {
+        let _ = writeln!(text, "\nLeft out:\n");
+    }
     for omission in &results.omissions {
-        let _ = writeln!(text, "\nLeft out: {omission}.");
+        let _ = writeln!(text, "- {omission}");
     }
 }
 
@@ -154,7 +157,7 @@ fn blemishes(results: &Results, cases: &[usize], text: &mut String) {
                 let (name, count) = (&results.cases[case].name, results.blemishes(case, peer).len());
                 let _ = writeln!(
                     text,
-                    "\n† {}, {name}: {count} runs not clean; the first: {first}.",
+                    "\n† {}, {name}: not clean in {count} of its runs; the first: {first}.",
                     peer.name()
                 );
             }
@@ -207,15 +210,17 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ssecar-bench-report-{}", std::process::id()));
         let text = write(&results, &folder, "charts").unwrap();
         assert!(text.contains("| ssecar † | 5.25 | – | – | – | – | 1.05 |"), "{text}");
-        assert!(text.contains("1 runs not clean; the first: 7 lost"), "{text}");
+        assert!(text.contains("not clean in 1 of its runs; the first: 7 lost"), "{text}");
         assert!(text.contains("(charts/rate.svg)") && folder.join("rate.svg").exists());
         let document = folder.join("document.md");
-        std::fs::write(&document, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
+        std::fs::write(&document, format!("before\n{BEGIN}\nstale figures\n{END}\nafter\n")).unwrap();
         insert(&document, &text).unwrap();
         insert(&document, &text).unwrap();
         let document = std::fs::read_to_string(document).unwrap();
         assert!(
-            document.starts_with("before\n") && document.ends_with("after\n") && !document.contains("old")
+            document.starts_with("before\n")
+                && document.ends_with("after\n")
+                && !document.contains("stale figures")
         );
         assert_eq!(document.matches("## Machine").count(), 1, "twice is as once");
         std::fs::remove_dir_all(folder).unwrap();

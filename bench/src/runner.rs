@@ -193,6 +193,6 @@ fn machine(settings: &Settings) -> Vec<(&'static str, String)> {
         ("processor", format!("{}, {cores} cores", model.trim_start_matches([' ', '\t', ':']))),
         ("kernel", format!("Linux {}", kernel.trim())),
         ("pinning", pinned.to_owned()),
-        ("run", format!("{length}, {} rounds", settings.rounds)),
+        ("run", format!("{length}; rounds: {}", settings.rounds)),
     ]
 }

@@ -6,7 +6,7 @@ mod steady;
 
 use anyhow::Result;
 
-use crate::clock::{MILLISECOND, SECOND};
+use crate::clock::SECOND;
 use crate::herd::{Request, Tally};
 use crate::load::Interrupt;
 use crate::peers::{Peer, Programs, Stage};
@@ -68,11 +68,11 @@ impl Windows {
     /// For a test.
     #[cfg(test)]
     pub(crate) const SHORTEST: Self = Self {
-        warm_up: 200 * MILLISECOND,
-        rate: 500 * MILLISECOND,
-        growth: 500 * MILLISECOND,
-        saturation: 500 * MILLISECOND,
-        latency: 500 * MILLISECOND,
+        warm_up: SECOND / 5,
+        rate: SECOND / 2,
+        growth: SECOND / 2,
+        saturation: SECOND / 2,
+        latency: SECOND / 2,
     };
 }
 

@@ -135,7 +135,7 @@ fn escape(text: &str) -> String {
 /// A figure for people: three digits that count, thousands set apart.
 pub(crate) fn number(value: f64) -> String {
     let places = match value.abs() {
-        size if size >= 100.0 || size == 0.0 => 0,
+        size if size >= 100.0 || size.fract() == 0.0 => 0,
         size if size >= 10.0 => 1,
         size if size >= 0.1 => 2,
         _ => 3,
@@ -150,7 +150,10 @@ pub(crate) fn number(value: f64) -> String {
         }
         spaced.push(digit);
     }
-    fraction.map_or(spaced.clone(), |fraction| format!("{spaced}.{fraction}"))
+    match fraction {
+        Some(fraction) => format!("{spaced}.{fraction}"),
+        None => spaced,
+    }
 }
 
 #[cfg(test)]
@@ -197,5 +200,6 @@ mod tests {
         assert_eq!(number(1234.5), "1234");
         assert_eq!(number(441_034.2), "441\u{202F}034");
         assert_eq!(number(0.0), "0");
+        assert_eq!(number(1.0), "1", "a count");
     }
 }

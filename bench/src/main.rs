@@ -25,6 +25,7 @@ mod end_to_end;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -112,8 +113,18 @@ struct TryArguments {
     window: u64,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match act(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ssecar-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result<()> {
+    match command {
         Command::Raw { listen, upstream } => raw::serve(listen, upstream),
         Command::Run(arguments) => {
             let (programs, interrupt) = (programs()?, interrupt()?);

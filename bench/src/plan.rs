@@ -98,8 +98,7 @@ impl Scenario {
             }
             Self::Ingest => "The session lingers; the source sends as fast as ssecar reads.",
             Self::Micro => {
-                "Events of 200 bytes on one core. Instructions: callgrind's count for 40 000 events less that for 20 000; it shows \
-                 the library's plainer code paths, since it knows fewer of the processor's vector instructions."
+                "Events of 200 bytes on one core. Instructions: callgrind's count for 40 000 events less that for 20 000."
             }
         }
     }

@@ -77,7 +77,7 @@ pub(crate) fn run(
                 let (figures, blemish) = (outcome.figures, outcome.blemish);
                 results.runs.push(Run { case: at, peer: Peer::Ssecar, round: 0, figures, blemish });
             }
-            Task::Server(_) => rounds(settings, &peers, at, &case, programs, interrupt, &mut results)?,
+            Task::Server(_) => rounds(settings, &peers, at, until, programs, interrupt, &mut results)?,
         }
         results.save(&folder.join("results.json"))?;
     }
@@ -99,11 +99,12 @@ fn rounds(
     settings: &Settings,
     peers: &[Peer],
     at: usize,
-    case: &Case,
+    until: u64,
     programs: &Programs,
     interrupt: &Interrupt,
     results: &mut Results,
 ) -> Result<()> {
+    let case = &results.cases[at].clone();
     let Task::Server(work) = case.task else { return Ok(()) };
     let rounds = if case.is_growth { settings.rounds.min(GROWTH_ROUNDS_MAX) } else { settings.rounds };
     let mut windows = if settings.is_quick { Windows::QUICK } else { Windows::FULL };
@@ -126,6 +127,13 @@ fn rounds(
         }
     }
     for round in 0..rounds {
+        if now() >= until {
+            let (title, name) = (case.scenario.title(), &case.name);
+            results
+                .omissions
+                .push(format!("{title}, {name}: rounds from {} on; no time was left", round + 1));
+            break;
+        }
         for place in 0..able.len() {
             let peer = able[(place + round) % able.len()];
             progress(case, &format!("round {}, {:<9}", round + 1, peer.name()));

@@ -21,7 +21,7 @@ const LOOK_AGAIN: u64 = 100 * MILLISECOND;
 /// The longest wait for clients to join, or to get what was sent.
 const PATIENCE: u64 = 60 * SECOND;
 /// The pause between events that only show whether each client is reached.
-const PRIME_EVERY: u64 = 20 * MILLISECOND;
+const PRIME_EVERY: u64 = 200 * MILLISECOND;
 
 /// When events are sent.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub(crate) enum Pace {
     Flood,
 }
 
-/// Sends between two looks at the herd while a window is open: it must not wait for the source.
+/// Sends between two looks at the herd: it must not wait for a source that has thousands of subscribers.
 const SENDS_AT_ONCE: u64 = 64;
 /// Events added at once while the subscriber takes all: enough to keep its socket full.
 const FLOOD_BATCH: u64 = 512;
@@ -222,6 +222,16 @@ impl Load {
         Ok(())
     }
 
+    /// Goes on until all clients have seen an event, or so many nanoseconds are over.
+    pub(crate) fn run_until_seen(&mut self, goal: Option<u64>, nanoseconds: u64) -> Result<()> {
+        let until = now() + nanoseconds;
+        while now() < until && self.herd()?.seen_by_all() < goal {
+            self.check(u64::MAX, "")?;
+            self.turn(LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
     /// Goes on while something holds, [`PATIENCE`] at most.
     pub(crate) fn run_while(
         &mut self,
@@ -277,14 +287,17 @@ impl Load {
         match self.pace {
             Pace::Silent => Ok(u64::MAX),
             Pace::Every(pause) => {
-                while self.due <= now() {
+                for _ in 0..self.events_at_once() {
+                    if self.due > now() {
+                        break;
+                    }
                     self.send(&path, 1)?;
                     self.due += pause;
                 }
                 Ok(self.due)
             }
             Pace::Around(pause) => {
-                while self.due <= now() {
+                if self.due <= now() {
                     self.send(&path, 1)?;
                     self.due += self.draw() % (2 * pause);
                 }
@@ -294,7 +307,7 @@ impl Load {
                 let sent = self.source.sequence(&path);
                 let seen = self.herd()?.seen_by_all().unwrap_or(sent);
                 let free = window.saturating_sub(sent.saturating_sub(seen));
-                let at_once = (SENDS_AT_ONCE / self.source.subscribers().max(1) as u64).max(1);
+                let at_once = self.events_at_once();
                 if free > 0 {
                     self.send(&path, free.min(at_once))?;
                 }
@@ -308,6 +321,11 @@ impl Load {
                 Ok(0)
             }
         }
+    }
+
+    /// Events that may be sent before the herd is looked at again.
+    fn events_at_once(&self) -> u64 {
+        (SENDS_AT_ONCE / self.source.subscribers().max(1) as u64).max(1)
     }
 
     /// The next number of a xorshift sequence: the same pauses for every server.

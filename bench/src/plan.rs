@@ -76,7 +76,8 @@ impl Scenario {
                  ticks, to about 1 %."
             }
             Self::Saturation => {
-                "A closed loop: the source sends on while the slowest client is fewer than 256 events behind, each \
+                "A closed loop: the source sends on while the slowest client is fewer than 256 events behind (51 where there \
+                 are 5 000 clients), each \
                  event by a write of its own. Where the load's core is the full one, the server could do more: that \
                  holds for the plain proxies, whose source does all the fan-out."
             }

@@ -9,8 +9,15 @@ use crate::peers::Stage;
 
 use super::{Figures, Outcome, Windows, blemish, events};
 
-/// Events under way at once in a closed loop: far below what ssecar lets a client lag behind.
+/// Events under way at once in a closed loop: far below what ssecar lets a client lag behind. With many clients fewer,
+/// or a server that sends to all before it reads again takes longer for one window than is measured.
 const WINDOW: u64 = 256;
+const DELIVERIES_UNDER_WAY: u64 = 256_000;
+/// Windows that each client must have seen, or else the count is of the herd's buffers; and the longest wait for that.
+const WINDOWS_SEEN: u64 = 2;
+const SEEN_PATIENCE: u64 = 6 * SECOND;
+/// Time for what is under way when nothing moves any more.
+const STALLED_REST: u64 = SECOND;
 /// Light load.
 const FEW_CLIENTS: usize = 10;
 const FEW_EVENTS_EVERY: u64 = 50 * MILLISECOND;
@@ -20,7 +27,7 @@ pub(super) fn rate(stage: &mut Stage, clients: usize, per_second: u64, windows: 
     stage.load.prime()?;
     stage.load.pace(Pace::Every(SECOND / per_second));
     stage.load.run_for(windows.warm_up)?;
-    let mut figures = measure(stage, windows.rate)?;
+    let mut figures = measure(stage, windows.rate, 0)?;
     stage.load.pace(Pace::Silent);
     stage.load.settle()?;
     let tally = stage.load.herd()?.tally();
@@ -32,10 +39,23 @@ pub(super) fn rate(stage: &mut Stage, clients: usize, per_second: u64, windows: 
 pub(super) fn saturation(stage: &mut Stage, clients: usize, windows: Windows) -> Result<Outcome> {
     stage.load.gather(clients, events)?;
     stage.load.prime()?;
-    stage.load.pace(Pace::Window(WINDOW));
+    let window = WINDOW.min(DELIVERIES_UNDER_WAY / clients as u64);
+    stage.load.pace(Pace::Window(window));
     stage.load.run_for(windows.warm_up)?;
-    let figures = measure(stage, windows.saturation)?;
-    Ok(Outcome { figures, blemish: blemish(stage.load.herd()?.tally()) })
+    let goal = stage.load.herd()?.seen_by_all().map(|seen| seen + WINDOWS_SEEN * window);
+    let figures = measure(stage, windows.saturation, WINDOWS_SEEN * window)?;
+    stage.load.pace(Pace::Silent);
+    let is_stalled = stage.load.herd()?.seen_by_all() < goal;
+    if is_stalled {
+        // A lost event stops the loop, and shows only when another follows it.
+        stage.load.run_for(STALLED_REST)?;
+        let path = stage.load.path().to_owned();
+        stage.load.send(&path, 1)?;
+        stage.load.run_for(STALLED_REST)?;
+    }
+    let blemish = blemish(stage.load.herd()?.tally());
+    let stalled = || Some("too slow: not all clients saw two windows of events".to_owned());
+    Ok(Outcome { figures, blemish: blemish.or_else(|| is_stalled.then(stalled).flatten()) })
 }
 
 pub(super) fn latency(stage: &mut Stage, windows: Windows) -> Result<Outcome> {
@@ -58,12 +78,14 @@ pub(super) fn latency(stage: &mut Stage, windows: Windows) -> Result<Outcome> {
     Ok(Outcome { figures, blemish: blemish(tally) })
 }
 
-/// Counts for so long.
-fn measure(stage: &mut Stage, window: u64) -> Result<Figures> {
+/// Counts for so long, and, with patience, until all clients have seen so many events.
+fn measure(stage: &mut Stage, window: u64, events: u64) -> Result<Figures> {
     let (server, load) = (stage.processes(), [std::process::id()]);
     stage.load.herd()?.reset()?;
     let (server_before, load_before) = (Cpu::of(&server)?, Cpu::of(&load)?);
+    let goal = stage.load.herd()?.seen_by_all().map(|seen| seen + events);
     stage.load.run_for(window)?;
+    stage.load.run_until_seen(goal, SEEN_PATIENCE)?;
     let server = Cpu::of(&server)?.since(server_before);
     let load = Cpu::of(&load)?.since(load_before);
     let tally = stage.load.herd()?.tally();

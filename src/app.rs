@@ -113,8 +113,13 @@ impl App {
         let authorization = config.upstream.authorization_file.as_deref().map(OwnAuthorization::open);
         let authorization = authorization.transpose().map_err(StartError::Authorization)?.map(Arc::new);
         let tls = config.server.certificate.as_ref().map(Tls::open).transpose().map_err(StartError::Tls)?;
+        let unacknowledged_max = Some(config.server.idle_timeout);
         let listen = |flag, address: SocketAddr| {
-            accept::listen(address).map_err(|error| StartError::Bind { flag, address, error })
+            accept::listen(address, unacknowledged_max).map_err(|error| StartError::Bind {
+                flag,
+                address,
+                error,
+            })
         };
         let clients = listen("--listen", config.server.listen)?;
         let admin = config.admin.listen.map(|address| listen("--admin-listen", address)).transpose()?;
@@ -295,7 +300,6 @@ fn limits(config: &Config, metrics: Arc<Metrics>, tls: Option<Tls>) -> ServerLim
     let balancers = config.server.proxy_protocol.then(|| config.server.trusted_proxies.clone().into());
     ServerLimits {
         connections_max: config.server.clients_max.saturating_add(CONNECTIONS_RESERVE),
-        unacknowledged_max: Some(config.server.idle_timeout),
         metrics,
         entrance: Entrance { balancers, tls },
         connection: ConnectionLimits::from(&config.server),

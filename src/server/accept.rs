@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -19,6 +19,8 @@ use crate::shutdown::Shutdown;
 
 /// Clients that may wait in the kernel: enough for all to come back at once. The system's `somaxconn` caps it.
 const BACKLOG: i32 = 4096;
+/// Connections taken at once before other tasks get their turn.
+const ACCEPTED_PER_TURN: usize = 1024;
 /// The first pause after accepting failed for want of resources; it doubles with each failure.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -46,9 +48,6 @@ impl Accept for TcpListener {
 pub struct ServerLimits {
     /// The most open sockets, upgraded ones included. More clients wait in the kernel's queue.
     pub connections_max: usize,
-    /// A client that acknowledges nothing for so long is cut off by the kernel (`TCP_USER_TIMEOUT`, spec 7.5);
-    /// `None`: the system's default.
-    pub unacknowledged_max: Option<Duration>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What comes before HTTP.
@@ -59,14 +58,25 @@ pub struct ServerLimits {
 
 /// Listens on `address`; `[::]` takes IPv4 clients as well.
 ///
+/// A client that acknowledges nothing for `unacknowledged_max` is cut off by the kernel (`TCP_USER_TIMEOUT`, spec 7.5);
+/// `None`: the system's default. This, like the other options, is inherited by each connection (tcp(7)), so that none
+/// needs a system call of its own for it.
+///
 /// # Errors
 /// Those of the system: the address is in use, is not ours, or needs a privilege.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, unacknowledged_max: Option<Duration>) -> io::Result<TcpListener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if let SocketAddr::V6(v6) = address {
         socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?; // A restart must not wait for connections in TIME_WAIT.
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(unacknowledged_max)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -96,8 +106,15 @@ pub async fn serve<A: Accept, S: ClientService>(
             Err(error) => tracing::warn!(%error, "no lane: all clients are written to through hyper"),
         }
     }
+    let mut accepted_in_turn = 0;
     loop {
-        let next = async {
+        if accepted_in_turn == ACCEPTED_PER_TURN {
+            accepted_in_turn = 0;
+            tokio::task::yield_now().await;
+        }
+        // Takes all who wait, whatever else there is to do: those for whom the kernel's queue has no room try again only a
+        // second later. What it costs to take one is little; the work for it is its task's.
+        let next = tokio::task::coop::unconstrained(async {
             // Only an error when the semaphore was closed, and nobody does that.
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, peer) = listener.accept().await?;
@@ -105,16 +122,16 @@ pub async fn serve<A: Accept, S: ClientService>(
                 Socket { stream, _place: place, _open: limits.metrics.connections.enter() },
                 peer,
             ))
-        };
+        });
         tokio::select! {
             biased;
             _ = shutdown.draining() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = next => match accepted {
                 Ok((socket, peer)) => {
+                    accepted_in_turn += 1;
                     failures = Failures { warned: failures.warned, ..Failures::default() };
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    prepare(&socket.stream, &limits, peer);
                     let (service, limits, shutdown) = (service.clone(), Arc::clone(&limits), shutdown.clone());
                     let lanes = lanes.clone();
                     connections.spawn(async move {
@@ -182,22 +199,6 @@ impl Failures {
     }
 }
 
-/// Sets the socket's options. A failure is no reason to refuse the client, whose socket may be closed already.
-fn prepare(stream: &TcpStream, limits: &ServerLimits, peer: SocketAddr) {
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_EVERY)
-        .with_retries(KEEPALIVE_PROBES);
-    let set = socket
-        .set_tcp_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(limits.unacknowledged_max));
-    if let Err(error) = set {
-        tracing::debug!(%peer, %error, "socket options of a client not set");
-    }
-}
-
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the task of a client connection failed");
@@ -207,6 +208,21 @@ fn report(ended: Result<(), JoinError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_what_is_set_where_they_come_from() {
+        let timeout = Duration::from_secs(7);
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), Some(timeout)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, _client) = tokio::join!(listener.accept(), client);
+        let (stream, _) = accepted.unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_EVERY);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(timeout));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn failures_pause_longer_and_longer_and_warn_once_a_second() {

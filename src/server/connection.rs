@@ -23,7 +23,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::accept::ServerLimits;
@@ -152,12 +152,19 @@ pub(super) async fn serve<S: ClientService>(
     lanes: Option<Lanes>,
     shutdown: &Shutdown,
 ) {
-    if let Some(lanes) = lanes {
-        if let Some(client) = speak(socket, peer, service, limits, true, shutdown).await {
-            lanes.take(client).await;
-        }
-    } else {
-        speak(socket, peer, service, limits, false, shutdown).await;
+    let deadline = Instant::now() + limits.connection.head_timeout;
+    // Nothing of HTTP's is there for a client that says nothing yet.
+    tokio::select! {
+        biased;
+        spoke = timeout_at(deadline, socket.stream.readable()) => if spoke.is_err() {
+            return tracing::debug!(%peer, "client connection sent no request in time");
+        },
+        _ = shutdown.draining() => return, // No request has begun.
+    }
+    // Boxed, since all of it is over where a lane takes the client, which may have to wait for that.
+    let spoken = Box::pin(speak(socket, peer, service, limits, deadline, lanes.is_some(), shutdown)).await;
+    if let (Some(client), Some(lanes)) = (spoken, lanes) {
+        lanes.take(client).await;
     }
 }
 
@@ -167,6 +174,7 @@ async fn speak<S: ClientService>(
     peer: SocketAddr,
     service: S,
     limits: &ServerLimits,
+    deadline: Instant,
     has_lane: bool,
     shutdown: &Shutdown,
 ) -> Option<Client> {
@@ -174,7 +182,7 @@ async fn speak<S: ClientService>(
     let entered = tokio::select! {
         biased;
         // Boxed, since a handshake's state is large, and over before the connection's long life.
-        entered = Box::pin(timeout(limits.connection.head_timeout, enter(&socket, peer, &limits.entrance))) => entered,
+        entered = Box::pin(timeout_at(deadline, enter(&socket, peer, &limits.entrance))) => entered,
         _ = shutdown.draining() => return None, // No request has begun.
     };
     let run = Run { service, limits, shutdown };
@@ -346,7 +354,7 @@ impl<S: ClientService> Run<'_, S> {
         let mut draining = pin!(shutdown.draining());
         let mut is_draining = false;
         let mut idle_check = tokio::time::interval_at(
-            tokio::time::Instant::now() + limits.head_timeout,
+            Instant::now() + limits.head_timeout,
             limits.head_timeout.max(Duration::from_millis(1)), // An interval of zero panics.
         );
         let mut idle_checks = 0;

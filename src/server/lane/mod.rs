@@ -33,7 +33,7 @@ use round::Round;
 const LOOPS_MAX: usize = 64;
 
 /// Clients on their way to one loop. More wait in the tasks of their connections.
-const ARRIVALS_MAX: usize = 256;
+const ARRIVALS_MAX: usize = 1024;
 
 /// The way to the loops. Cheap to clone; the loops end when all ways are gone and their last client is.
 #[derive(Debug, Clone)]

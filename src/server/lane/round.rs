@@ -25,7 +25,7 @@ const WRITES_PER_TURN: usize = 256;
 const CLIENTS_PER_TURN: usize = 64;
 
 /// Clients that are taken in before other tasks get their turn.
-const ARRIVALS_PER_TURN: usize = 64;
+const ARRIVALS_PER_TURN: usize = 256;
 
 /// The clock is read, and deliveries are counted, once for so many members.
 const MEMBERS_PER_NOTE: u64 = 16;

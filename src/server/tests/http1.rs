@@ -30,7 +30,7 @@ async fn a_request_may_be_cut_anywhere() {
 
 #[tokio::test]
 async fn the_preface_is_recognised_wherever_it_is_cut() {
-    let listener = listen(LOOPBACK).unwrap();
+    let listener = listen(LOOPBACK, None).unwrap();
     for cut in 0..H2_PREFACE.len() {
         let mut client = Raw(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
         let (stream, _) = listener.accept().await.unwrap();
@@ -55,7 +55,7 @@ fn peek(stream: &TcpStream) -> std::io::Result<usize> {
 
 #[tokio::test]
 async fn what_only_begins_like_the_preface_is_a_request_of_http1() {
-    let listener = listen(LOOPBACK).unwrap();
+    let listener = listen(LOOPBACK, None).unwrap();
     for text in ["PRI * HTTP/1.1\r\nhost: a\r\n\r\n", "PUT / HTTP/1.1\r\n\r\n", "P"] {
         let mut client = Raw(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
         let (stream, _) = listener.accept().await.unwrap();

@@ -106,7 +106,7 @@ async fn streams_follow_each_other_on_one_connection() {
 
 #[tokio::test]
 async fn what_is_written_counts_as_flushed_only_when_hyper_says_so() {
-    let listener = listen(LOOPBACK).unwrap();
+    let listener = listen(LOOPBACK, None).unwrap();
     let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
@@ -128,7 +128,7 @@ async fn what_is_written_counts_as_flushed_only_when_hyper_says_so() {
 
 #[tokio::test]
 async fn a_watch_that_is_armed_from_another_task_begins_at_once() {
-    let listener = listen(LOOPBACK).unwrap();
+    let listener = listen(LOOPBACK, None).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let watch = Watch::starting_with(b"");

@@ -66,7 +66,7 @@ impl Server {
         limits: ServerLimits,
         wrap: impl FnOnce(tokio::net::TcpListener) -> A,
     ) -> Self {
-        let listener = listen(LOOPBACK).unwrap();
+        let listener = listen(LOOPBACK, Some(PATIENCE)).unwrap();
         let address = listener.local_addr().unwrap();
         let none = || Semaphore::new(0);
         let signals = Arc::new(Signals { begun: none(), dropped: none(), finish: none() });
@@ -105,7 +105,6 @@ async fn once(signal: &Semaphore, patience: Duration) {
 fn limits() -> ServerLimits {
     ServerLimits {
         connections_max: 100,
-        unacknowledged_max: Some(PATIENCE),
         metrics: Arc::default(),
         entrance: Entrance::default(),
         connection: ConnectionLimits {

@@ -48,6 +48,7 @@ impl State {
         let registry = &self.registry;
         let now = Now {
             clients: registry.clients(),
+            clients_max: registry.clients_max(),
             sessions: registry.session_count(),
             breaker: self.health.state(),
             log_bytes: registry.log_bytes(),

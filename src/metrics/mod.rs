@@ -141,6 +141,8 @@ impl Default for Metrics {
 pub struct Now {
     /// Clients that read sessions, or wait for a head.
     pub clients: usize,
+    /// `--max-clients`.
+    pub clients_max: usize,
     /// Sessions.
     pub sessions: usize,
     /// What the breaker lets through.
@@ -173,6 +175,7 @@ impl Metrics {
         let mut out = text::Writer::new(format);
         out.info("ssecar_build", "The running program.", "version", env!("CARGO_PKG_VERSION"));
         out.gauge("ssecar_clients", "Clients that read sessions.", now.clients);
+        out.gauge("ssecar_clients_max", "The limit of ssecar_clients.", now.clients_max);
         out.counter("ssecar_clients_joined", "Clients that took a place in a session.", &self.clients_joined);
         out.family("ssecar_clients_closed", "Clients' streams that ended.", "reason", &self.clients_closed);
         out.gauge("ssecar_connections", "Open client connections.", self.connections.get());
@@ -248,6 +251,7 @@ mod tests {
     fn now() -> Now {
         Now {
             clients: 3,
+            clients_max: 5,
             sessions: 2,
             breaker: BreakerState::Closed,
             log_bytes: 10,
@@ -272,6 +276,7 @@ mod tests {
         assert_eq!(plain, samples(Format::OpenMetrics));
         for expected in [
             "ssecar_clients 3",
+            "ssecar_clients_max 5",
             "ssecar_refused_total{limit=\"tunnels\"} 1",
             "ssecar_refused_total{limit=\"clients\"} 0",
             "ssecar_sessions_ended_total{reason=\"refused\"} 2",

@@ -63,6 +63,10 @@ impl Clients {
         self.0.all.load(Ordering::Relaxed)
     }
 
+    pub(super) fn max(&self) -> usize {
+        self.0.max
+    }
+
     /// One more.
     ///
     /// # Errors

@@ -301,6 +301,12 @@ impl Registry {
         self.inner.clients.count()
     }
 
+    /// How many there may be: `--max-clients`.
+    #[must_use]
+    pub fn clients_max(&self) -> usize {
+        self.inner.clients.max()
+    }
+
     /// Bytes that all logs hold.
     #[must_use]
     pub fn log_bytes(&self) -> usize {

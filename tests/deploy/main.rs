@@ -5,6 +5,8 @@
 
 mod files;
 mod image;
+mod proxies;
+mod service;
 
 #[path = "../peers/support/mod.rs"]
 #[allow(dead_code, reason = "the peers' harness, of which this needs a part")]

@@ -40,6 +40,11 @@ impl Ssecar {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// The port of the admin listener.
+    pub(crate) fn admin(&self) -> u16 {
+        self.admin
+    }
+
     /// On the admin listener.
     pub(crate) fn admin_url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.admin)

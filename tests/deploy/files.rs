@@ -9,11 +9,11 @@ use crate::support::{Process, curl, free_port, until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn file(path: &str) -> PathBuf {
+pub(crate) fn file(path: &str) -> PathBuf {
     Path::new(ROOT).join(path)
 }
 
-async fn accepts(command: &mut Command) {
+pub(crate) async fn accepts(command: &mut Command) {
     let output = command.output().await.unwrap_or_else(|error| panic!("{error}: run scripts/setup-deploy"));
     let text = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&text));
@@ -46,22 +46,21 @@ async fn every_metric_that_an_alert_names_is_served_and_every_alert_has_its_sect
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
-    let alerts = std::fs::read_to_string(file("deploy/prometheus/alerts.yml")).unwrap();
-    let runbook = std::fs::read_to_string(file("docs/runbook.md")).unwrap();
-    let mut count = 0;
-    for line in alerts.lines() {
-        if let Some(name) = line.trim().strip_prefix("- alert: ") {
-            assert!(runbook.contains(&format!("## {name}\n")), "{name} has no section");
-            assert!(alerts.contains(&format!("docs/runbook.md#{}", name.to_lowercase())), "{name}");
-            count += 1;
-        }
-        let Some(expression) = line.trim().strip_prefix("expr: ") else { continue };
-        let words = expression.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
-        for metric in words.filter(|word| word.starts_with("ssecar_")) {
-            assert!(served.contains(metric), "{metric} is not served: {served:?}");
-        }
+    let text = |path| std::fs::read_to_string(file(path)).unwrap();
+    let (alerts, runbook) = (text("deploy/prometheus/alerts.yml"), text("docs/runbook.md"));
+    let tests = text("deploy/prometheus/alerts_test.yml");
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 10, "the alerts were not read");
+    for name in names {
+        assert!(runbook.contains(&format!("## {name}\n")), "{name} has no section");
+        assert!(alerts.contains(&format!("docs/runbook.md#{}\n", name.to_lowercase())), "{name}");
+        let tried = format!("alertname: {name}\n        exp_alerts:\n          - exp_labels");
+        assert!(tests.contains(&tried), "no test in which {name} fires");
     }
-    assert!(count > 4, "the alerts were not read");
+    let words = alerts.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+    for metric in words.filter(|word| word.starts_with("ssecar_") || word.starts_with("process_")) {
+        assert!(served.contains(metric), "{metric} is not served: {served:?}");
+    }
 }
 
 #[tokio::test]

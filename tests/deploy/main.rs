@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
+mod dashboard;
 mod files;
 mod image;
 mod proxies;
+mod scraped;
 mod service;
 
 #[path = "../peers/support/mod.rs"]

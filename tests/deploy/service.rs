@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::until;
 
@@ -17,8 +17,11 @@ pub(crate) struct Service {
     serving: JoinHandle<()>,
 }
 
+#[derive(Default)]
 struct Shared {
     events: watch::Sender<Vec<String>>,
+    /// How often its streams were cut.
+    cuts: watch::Sender<usize>,
     heads: Mutex<Vec<String>>,
 }
 
@@ -26,7 +29,7 @@ impl Service {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { events: watch::Sender::default(), heads: Mutex::default() });
+        let shared = Arc::new(Shared::default());
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { port, shared, serving }
     }
@@ -34,6 +37,11 @@ impl Service {
     /// One more event, for every stream that is open.
     pub(crate) fn publish(&self, data: &str) {
         self.shared.events.send_modify(|events| events.push(data.to_owned()));
+    }
+
+    /// Ends all its streams.
+    pub(crate) fn cut(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// The heads so far of requests for this path, in lower case.
@@ -55,9 +63,11 @@ impl Drop for Service {
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    // They end with the service.
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        // Ends with the connection.
-        tokio::spawn(answer(stream, Arc::clone(&shared)));
+        connections.spawn(answer(stream, Arc::clone(&shared)));
+        while connections.try_join_next().is_some() {}
     }
 }
 
@@ -67,9 +77,10 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<(
         head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
-    let mut events = shared.events.subscribe();
-    let id = head.lines().find_map(|line| line.strip_prefix("last-event-id: ")?.parse().ok());
-    let mut told = id.unwrap_or_else(|| events.borrow().len());
+    let (mut events, mut cuts) = (shared.events.subscribe(), shared.cuts.subscribe());
+    // Like many services it tells the event that is named once more.
+    let id: Option<usize> = head.lines().find_map(|line| line.strip_prefix("last-event-id: ")?.parse().ok());
+    let mut told = id.map_or_else(|| events.borrow().len(), |id| id.saturating_sub(1));
     shared.heads.lock().push(head.clone());
     if head.starts_with("get /socket ") {
         let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -87,8 +98,9 @@ async fn answer(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<(
             told += 1;
             stream.write_all(format!("id: {told}\ndata: {data}\n\n").as_bytes()).await?;
         }
-        if events.changed().await.is_err() {
-            return Ok(());
+        tokio::select! {
+            _ = events.changed() => {}
+            _ = cuts.changed() => return Ok(()),
         }
     }
 }

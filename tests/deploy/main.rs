@@ -6,6 +6,7 @@
 mod dashboard;
 mod files;
 mod image;
+mod kubernetes;
 mod proxies;
 mod scraped;
 mod service;

@@ -21,8 +21,9 @@ const OF_SSECAR_ONLY: [&str; 9] = [
 ];
 
 /// Flags of the commands beside the proxy, and of other programs in commands.
-const OTHER_FLAGS: [&str; 11] = [
+const OTHER_FLAGS: [&str; 12] = [
     "help",
+    "nocapture",
     "release",
     "rounds",
     "seed",

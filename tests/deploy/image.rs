@@ -5,11 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::support::{free_port, until};
+use crate::service::Service;
+use crate::support::{Process, free_port, listening, until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -58,41 +59,25 @@ async fn built_outside() -> PathBuf {
     let certificates = stage.join("out/etc/ssl/certs");
     std::fs::create_dir_all(&certificates).unwrap();
     std::fs::copy(target.join(host).join("release/ssecar"), stage.join("out/ssecar")).unwrap();
+    let licenses = stage.join("out/licenses");
+    std::fs::create_dir_all(&licenses).unwrap();
+    for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        std::fs::copy(Path::new(ROOT).join(license), licenses.join(license)).unwrap();
+    }
     std::fs::copy("/etc/ssl/certs/ca-certificates.crt", certificates.join("ca-certificates.crt")).unwrap();
     stage
 }
 
-/// An event service; answers every request with one event, then keeps quiet.
-async fn service() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let Ok(byte) = stream.read_u8().await else { return };
-                    head.push(byte);
-                }
-                let answer =
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: from inside\n\n";
-                if stream.write_all(answer.as_bytes()).await.is_ok() {
-                    std::future::pending::<()>().await;
-                }
-            });
-        }
-    });
-    port
-}
-
-/// Subscribes, and waits for the event.
-async fn reads_an_event(port: u16) {
+/// Subscribes, and waits for an event of the service.
+async fn reads_an_event(port: u16, service: &Service) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = "GET /v1/x HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
+    service.asked_for("/v1/x").await;
     let mut text = String::new();
     let reading = async {
         while !text.contains("data: from inside\n") {
+            service.publish("from inside");
             let mut bytes = [0; 1024];
             let count = stream.read(&mut bytes).await.unwrap();
             assert_ne!(count, 0, "ended: {text}");
@@ -102,11 +87,59 @@ async fn reads_an_event(port: u16) {
     assert!(tokio::time::timeout(Duration::from_secs(20), reading).await.is_ok(), "in vain");
 }
 
+/// All files below.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let below = entries.flat_map(|entry| {
+        if entry.file_type().unwrap().is_dir() { files(&entry.path()) } else { vec![entry.path()] }
+    });
+    below.collect()
+}
+
+/// Runs the image's program as `docker run --read-only --cap-drop ALL --security-opt no-new-privileges` does, as far as the
+/// kernel is asked: a root of its own that can't be written, the image's user, no capability, none to be gained.
+fn without_rights(root: &Path) -> Command {
+    // An engine brings /dev and /proc along.
+    const SCRIPT: &str = r#"mkdir -p "$0/dev" "$0/proc"
+mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && mount --rbind /dev "$0/dev" && mount --rbind /proc "$0/proc" &&
+exec setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setuid,+setgid \
+    chroot --userspec=65532:65532 --groups= "$0" /ssecar "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]).arg(root);
+    command
+}
+
+async fn runs_without_rights(root: &Path) {
+    let (service, port, admin) = (Service::start().await, free_port(), free_port());
+    let admin_listen = format!("--admin-listen=127.0.0.1:{admin}");
+    let begun = Instant::now();
+    let mut command = without_rights(root);
+    command.arg(format!("--upstream=http://127.0.0.1:{}", service.port));
+    command.args([&format!("--listen=127.0.0.1:{port}"), &admin_listen, "--drain=1s"]);
+    let mut running = Process::start(&mut command);
+    listening(admin).await;
+    println!("read-only, without rights: listens {:?} after its start", begun.elapsed());
+    let proc = PathBuf::from(format!("/proc/{}", running.id()));
+    let status = std::fs::read_to_string(proc.join("status")).unwrap();
+    for line in ["Uid:\t65532\t65532", "Gid:\t65532\t65532", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let mounts = std::fs::read_to_string(proc.join("mountinfo")).unwrap();
+    let own_root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+    assert!(own_root.split(' ').nth(5).unwrap().starts_with("ro"), "{own_root}");
+    reads_an_event(port, &service).await;
+    run(without_rights(root).args(["healthcheck", &admin_listen])).await;
+    running.signal("TERM");
+    assert!(running.ended().await, "exit code 0");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_image_is_small_has_no_rights_and_runs() {
     let (store, stage) = (Store::new(), built_outside().await);
     let context = format!("build={}", stage.display());
-    let build = ["bud", "--format", "docker", "--build-context", &context, "-t", "ssecar-test", "."];
+    let labels = ["--build-arg", "SOURCE=https://source.example/ssecar", "--build-arg", "REVISION=abc123"];
+    let build = ["bud", "--format", "docker", "--build-context", &context, "-t", "ssecar-test"];
+    let build = [&build[..], &labels[..], &["."]].concat();
     run(&mut store.buildah(&build)).await;
 
     let image: serde_json::Value =
@@ -116,20 +149,25 @@ async fn the_image_is_small_has_no_rights_and_runs() {
     assert_eq!(config["User"], "65532:65532");
     assert_eq!(config["Entrypoint"], serde_json::json!(["/ssecar"]));
     assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD", "/ssecar", "healthcheck"]));
-    assert_eq!(config["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
+    for (name, expected) in [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("source", "https://source.example/ssecar"),
+        ("revision", "abc123"),
+        ("licenses", "MIT OR Apache-2.0"),
+    ] {
+        assert_eq!(config["Labels"][format!("org.opencontainers.image.{name}")], expected);
+    }
 
     let container = run(&mut store.buildah(&["from", "ssecar-test"])).await.trim().to_owned();
     let mounted = PathBuf::from(run(&mut store.buildah(&["mount", &container])).await.trim());
-    let size: u64 = ["ssecar", "etc/ssl/certs/ca-certificates.crt"]
-        .iter()
-        .map(|file| std::fs::metadata(mounted.join(file)).unwrap().len())
-        .sum();
+    let size: u64 = files(&mounted).iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
     assert!(size < IMAGE_BYTES_MAX, "{size} bytes");
-    let service = service().await;
+    runs_without_rights(&mounted).await;
+    let service = Service::start().await;
     // By address, and by a name that has to be looked up inside.
     for host in ["127.0.0.1", "localhost"] {
         let (port, admin) = (free_port(), free_port());
-        let upstream = format!("--upstream=http://{host}:{service}");
+        let upstream = format!("--upstream=http://{host}:{}", service.port);
         let (listen, admin_listen) =
             (format!("--listen=127.0.0.1:{port}"), format!("--admin-listen=127.0.0.1:{admin}"));
         let begun = Instant::now();
@@ -151,7 +189,7 @@ async fn the_image_is_small_has_no_rights_and_runs() {
         )
         .await;
         let started = begun.elapsed();
-        reads_an_event(port).await;
+        reads_an_event(port, &service).await;
         let health = ["run", &container, "--", "/ssecar", "healthcheck", &admin_listen];
         run(&mut store.buildah(&health)).await;
         let group = format!("-{}", running.id().unwrap());

@@ -46,7 +46,7 @@ impl Prometheus {
         for (word, other) in [
             ("15s", "500ms".to_owned()),
             ("/run/secrets/ssecar-token", token.display().to_string()),
-            ("ssecar:9180", format!("127.0.0.1:{}", ssecar.admin())),
+            ("ssecar:9180", format!("127.0.0.1:{}", ssecar.admin)),
         ] {
             assert!(text.contains(word), "prometheus.yml does not say {word} any more");
             text = text.replace(word, &other);

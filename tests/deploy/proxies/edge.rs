@@ -138,7 +138,7 @@ fn haproxy(folder: &Folder, port: u16, ssecar: &Ssecar, silence: &str) -> (Comma
         ("bind :443", format!("bind 127.0.0.1:{port}")),
         ("/etc/haproxy/tls/", folder.file("")),
         ("ssecar 127.0.0.1:8080", format!("ssecar 127.0.0.1:{}", ssecar.port)),
-        ("check port 9180", format!("check port {}", ssecar.admin())),
+        ("check port 9180", format!("check port {}", ssecar.admin)),
         ("75s", silence.to_owned()),
         // A test must not need the descriptors.
         ("maxconn 20000", "maxconn 1000".to_owned()),
@@ -150,7 +150,7 @@ fn haproxy_tcp(folder: &Folder, port: u16, ssecar: &Ssecar, silence: &str) -> (C
     let words = [
         ("bind :443", format!("bind 127.0.0.1:{port}")),
         ("ssecar 127.0.0.1:8443", format!("ssecar 127.0.0.1:{}", ssecar.port)),
-        ("check port 9180", format!("check port {}", ssecar.admin())),
+        ("check port 9180", format!("check port {}", ssecar.admin)),
         ("75s", silence.to_owned()),
         // A test must not need the descriptors.
         ("maxconn 20000", "maxconn 1000".to_owned()),

@@ -6,7 +6,8 @@ use super::{Process, curl, free_port, until};
 
 pub(crate) struct Ssecar {
     pub(crate) port: u16,
-    admin: u16,
+    /// The port of the admin listener.
+    pub(crate) admin: u16,
     args: Vec<String>,
     process: Process,
 }
@@ -38,11 +39,6 @@ impl Ssecar {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    /// The port of the admin listener.
-    pub(crate) fn admin(&self) -> u16 {
-        self.admin
     }
 
     /// On the admin listener.

@@ -21,7 +21,7 @@ const OF_SSECAR_ONLY: [&str; 9] = [
 ];
 
 /// Flags of the commands beside the proxy, and of other programs in commands.
-const OTHER_FLAGS: [&str; 12] = [
+const OTHER_FLAGS: [&str; 13] = [
     "help",
     "nocapture",
     "release",
@@ -31,6 +31,7 @@ const OTHER_FLAGS: [&str; 12] = [
     "speed-limit",
     "speed-time",
     "test",
+    "ulimit",
     "version",
     "write-out",
     "max-time",

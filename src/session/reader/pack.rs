@@ -49,12 +49,6 @@ impl Pack {
         Self { session: Arc::clone(session), seat, cursor: None, members: 0, pass: None }
     }
 
-    /// Whose clients they are.
-    #[must_use]
-    pub fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-
     /// Takes in a client of the same session that has nothing else to read and stands where the members stand, or
     /// will stand after the present pass. `false`: it doesn't, or it is to leave.
     pub fn take_in(&mut self, reader: &mut Reader) -> bool {
@@ -83,12 +77,6 @@ impl Pack {
         self.session.audience.leave_pack(reader.seat, next);
         reader.told = next;
         self.members -= 1;
-    }
-
-    /// How many members there are.
-    #[must_use]
-    pub fn members(&self) -> usize {
-        self.members
     }
 
     /// Looks for a pass; pending: there is nothing new, and `waker` is woken when there is. There must be no pass.

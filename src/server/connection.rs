@@ -4,7 +4,7 @@
 //! the first bytes (prior knowledge, RFC 9113 section 3.3), lets hyper speak it within [`ConnectionLimits`], and ends it: when the client leaves, when it idles, or when the program stops.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -40,6 +40,8 @@ use crate::shutdown::Shutdown;
 
 /// What each client of HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
 pub(super) const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read at once before the protocol is known: more than the usual request head.
+const OPENING_READ_BYTES: usize = 4 * 1024;
 /// hyper panics below it.
 const H1_BUFFER_BYTES_MIN: usize = 8 * 1024;
 const H2_STREAMS_MAX: u32 = 100;
@@ -189,14 +191,14 @@ async fn speak<S: ClientService>(
     match entered {
         Ok(Ok(Entered { peer, way })) => match way {
             Way::Plain(Opening::Http1(head)) => {
-                let watch = Watch::starting_with(&head);
+                let watch = Watch::starting_with(head);
                 let io = ClientStream::new(Arc::clone(&socket), Arc::clone(&watch));
                 let lane = has_lane.then(Arc::default);
                 return run.http1(socket, io, watch, (peer, "http"), lane).await;
             }
             // Boxed, since its state is twice that of HTTP/1.1, whose connections would all have the room for it.
-            Way::Plain(Opening::Http2) => {
-                let io = ClientStream::new(socket, Watch::starting_with(H2_PREFACE));
+            Way::Plain(Opening::Http2(bytes)) => {
+                let io = ClientStream::new(socket, Watch::starting_with(bytes));
                 Box::pin(run.http2(io, (peer, "http"))).await;
             }
             Way::Tls(io, watch) if io.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
@@ -227,7 +229,8 @@ enum Way {
 pub(super) enum Opening {
     /// The bytes that told so belong to the request's head.
     Http1(Vec<u8>),
-    Http2,
+    /// The preface, and what came with it.
+    Http2(Vec<u8>),
 }
 
 /// Everything before HTTP.
@@ -243,7 +246,7 @@ async fn enter(socket: &Arc<Socket>, peer: SocketAddr, entrance: &Entrance) -> i
     let way = match &entrance.tls {
         None => Way::Plain(opening(&socket.stream).await?),
         Some(tls) => {
-            let watch = Watch::starting_with(b"");
+            let watch = Watch::starting_with(Vec::new());
             let stream = ClientStream::new(Arc::clone(socket), Arc::clone(&watch));
             Way::Tls(Box::new(tls.acceptor().accept(stream).await?), watch)
         }
@@ -254,20 +257,42 @@ async fn enter(socket: &Arc<Socket>, peer: SocketAddr, entrance: &Entrance) -> i
 /// Reads until the bytes are the HTTP/2 preface or can't become it any more.
 ///
 /// They are read, not peeked at: a partial preface that stays in the socket leaves it readable, and waiting for
-/// more of it would be a busy loop. At most 24 bytes are kept for hyper.
+/// more of it would be a busy loop. What came along is kept for hyper: mostly the whole head, which then costs one call.
 pub(super) async fn opening(stream: &TcpStream) -> io::Result<Opening> {
-    let mut bytes = [0; H2_PREFACE.len()];
-    let mut len = 0;
-    while len < bytes.len() && bytes[..len] == H2_PREFACE[..len] {
+    let mut bytes = Vec::new();
+    loop {
         stream.readable().await?;
-        match stream.try_read(&mut bytes[len..]) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        match read_once(stream, &mut bytes) {
+            Ok(0) => return Ok(Opening::Http1(bytes)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         }
+        let known = bytes.len().min(H2_PREFACE.len());
+        if bytes[..known] != H2_PREFACE[..known] {
+            return Ok(Opening::Http1(bytes));
+        }
+        if known == H2_PREFACE.len() {
+            return Ok(Opening::Http2(bytes));
+        }
     }
-    Ok(if bytes == *H2_PREFACE { Opening::Http2 } else { Opening::Http1(bytes[..len].to_vec()) })
+}
+
+/// Appends what one call reads, [`OPENING_READ_BYTES`] at most.
+///
+/// Less than that is all that there was, and the runtime is told so: the next who waits for more makes no call in vain. What
+/// comes after the call is told anew, since the runtime's epoll is edge-triggered.
+fn read_once(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut chunk = [0; OPENING_READ_BYTES];
+    let mut read = None;
+    let tried = stream.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(stream)).read(&mut chunk)?;
+        read = Some(count);
+        if count < chunk.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    });
+    let count = read.map_or(tried, Ok)?;
+    bytes.extend_from_slice(&chunk[..count]);
+    Ok(count)
 }
 
 /// What serving needs beside the connection.

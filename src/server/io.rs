@@ -122,8 +122,8 @@ struct WatchState {
 
 impl Watch {
     /// A watch whose first bytes for hyper are those that were read before it: they told the protocol.
-    pub(super) fn starting_with(head: &[u8]) -> Arc<Self> {
-        let state = WatchState { stash: head.to_vec(), ..WatchState::default() };
+    pub(super) fn starting_with(head: Vec<u8>) -> Arc<Self> {
+        let state = WatchState { stash: head, ..WatchState::default() };
         Arc::new(Self { state: Mutex::new(state), is_unflushed: AtomicBool::new(false) })
     }
 

@@ -111,7 +111,7 @@ async fn what_is_written_counts_as_flushed_only_when_hyper_says_so() {
     let (stream, _) = listener.accept().await.unwrap();
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
     let open = crate::metrics::Metrics::default().connections.enter();
-    let watch = Watch::starting_with(b"");
+    let watch = Watch::starting_with(Vec::new());
     let socket = Arc::new(Socket { stream, _place: place, _open: open });
     let mut io = ClientStream::new(socket, Arc::clone(&watch));
     assert!(watch.is_flushed(), "nothing was written");
@@ -131,7 +131,7 @@ async fn a_watch_that_is_armed_from_another_task_begins_at_once() {
     let listener = listen(LOOPBACK, None).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let watch = Watch::starting_with(b"");
+    let watch = Watch::starting_with(Vec::new());
     let handle = watch.handle();
     let driver = tokio::spawn(async move {
         std::future::poll_fn(|cx| watch.poll_gone(&stream, cx)).await;

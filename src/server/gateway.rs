@@ -229,24 +229,26 @@ impl Shared {
         wanted: Option<Wanted>,
         (client, ip): (&Connection, IpAddr),
     ) -> Result<Response<Body>, Problem> {
+        // Boxed is all that joining a session does without: thousands may wait for one at the same time, and each would have
+        // the room for it.
         let settings = Arc::clone(self.routes.settings(head.uri.path()));
         if let Some(wanted) = wanted {
-            return self.upgrade(head, body, wanted, settings.heartbeat, client).await;
+            return Box::pin(self.upgrade(head, body, wanted, settings.heartbeat, client)).await;
         }
         let heartbeat = settings.heartbeat;
         let Some(subscriber) = self.subscriber(&head, &body, settings, ip) else {
-            return Ok(forward::relay(self.exchange(head, body).await?, heartbeat));
+            return Ok(forward::relay(Box::pin(self.exchange(head, body)).await?, heartbeat));
         };
         if subscriber.settings.share == Share::Authorized && subscriber.is_declared {
-            return authorized::join(Arc::clone(self), subscriber, client).await;
+            return Box::pin(authorized::join(Arc::clone(self), subscriber, client)).await;
         }
         if subscriber.settings.share == Share::Authorized {
-            return self.forward_or_adopt(head, body, &subscriber, client).await;
+            return Box::pin(self.forward_or_adopt(head, body, &subscriber, client)).await;
         }
         let if_absent = || if subscriber.is_declared { IfAbsent::Open } else { IfAbsent::Refuse };
         match self.join(&subscriber, if_absent, client).await? {
             Joined::Response(response) => Ok(response),
-            Joined::Forward => self.forward_or_adopt(head, body, &subscriber, client).await,
+            Joined::Forward => Box::pin(self.forward_or_adopt(head, body, &subscriber, client)).await,
         }
     }
 

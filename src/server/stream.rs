@@ -89,7 +89,8 @@ impl<S: ClientService> Service<Request<Incoming>> for Tracked<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let answering = self.0.call(request);
+        // Boxed first, since the block has room for it twice.
+        let answering = Box::pin(self.0.call(request));
         Box::pin(async move {
             let response = answering.await?;
             let stream = STREAM.try_with(Arc::clone).ok();

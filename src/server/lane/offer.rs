@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response, Version, response};
 use hyper::body::Incoming;
@@ -50,23 +51,44 @@ where
 {
     type Response = Response<B>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
+    type Future = Offering<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // A client of HTTP/1.0 knows no chunks.
         let lane = self.lane.clone().filter(|_| request.version() == Version::HTTP_11);
-        let answering = self.service.call(request);
-        Box::pin(async move {
-            let response = answering.await?;
-            let Some(lane) = lane else { return Ok(response) };
-            let (head, body) = response.into_parts();
-            match body.into_delivery() {
-                Ok(delivery) => {
-                    lane.offer(head, delivery);
-                    std::future::pending().await
-                }
-                Err(body) => Ok(Response::from_parts(head, body)),
+        Offering { answering: Some(Box::pin(self.service.call(request))), lane }
+    }
+}
+
+/// An answer that is being made, and offered then.
+///
+/// Not an async block: that would have room for the service's future twice, for all who wait for a session.
+#[derive(Debug)]
+pub(in crate::server) struct Offering<F> {
+    /// `None`: it is offered, and that is the end of it for hyper.
+    answering: Option<Pin<Box<F>>>,
+    lane: Option<Arc<HandOver>>,
+}
+
+impl<F, B> Future for Offering<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Served,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(answering) = &mut self.answering else { return Poll::Pending };
+        let response = ready!(answering.as_mut().poll(cx))?;
+        let Some(lane) = self.lane.take() else { return Poll::Ready(Ok(response)) };
+        let (head, body) = response.into_parts();
+        match body.into_delivery() {
+            Ok(delivery) => {
+                self.answering = None;
+                lane.offer(head, delivery);
+                Poll::Pending
             }
-        })
+            Err(body) => Poll::Ready(Ok(Response::from_parts(head, body))),
+        }
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! The stream is the last response of its connection, and the head says so.
 
+mod bell;
 mod client;
 mod group;
 mod head;

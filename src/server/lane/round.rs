@@ -10,6 +10,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::bell::Bell;
 use super::client::{Advanced, Client, Ended};
 use super::group::{Group, Standing};
 use super::inbox::{Inbox, Name, Slot};
@@ -20,6 +21,10 @@ use crate::shutdown::Shutdown;
 
 /// Members of packs that are written to before other tasks get their turn: a few milliseconds' work.
 const WRITES_PER_TURN: usize = 256;
+
+/// As [`WRITES_PER_TURN`], where newcomers have come since the last turn: they are let in first, since each event that is sent to
+/// those who are here meanwhile delays them, and events that come closer together than a pass takes are sent in one piece.
+const WRITES_PER_TURN_IN_A_CROWD: usize = 32;
 
 /// Clients apart that are looked after before other tasks get their turn. Each may take several writes.
 const CLIENTS_PER_TURN: usize = 64;
@@ -55,6 +60,17 @@ pub(super) struct Round {
     happened: Vec<Happened>,
 }
 
+/// How a turn of a loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is nothing more to do until something happens.
+    Done,
+    /// There is more to do.
+    Unfinished,
+    /// Nobody comes any more, and all have left.
+    Over,
+}
+
 #[derive(Debug)]
 struct Resident {
     client: Client,
@@ -88,13 +104,26 @@ impl Round {
 
     /// Serves until nobody comes any more and all have left.
     pub(super) async fn run(mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
+        let bell = Arc::new(Bell::default());
+        let ringer = Waker::from(Arc::clone(&bell));
+        std::future::poll_fn(|cx| {
+            let has_rung = bell.begin();
+            let turn = self.turn(&mut Context::from_waker(&ringer));
+            if turn == Turn::Over {
+                return Poll::Ready(());
+            }
+            // Sleeps only after a turn for nothing: what rang may be followed by more.
+            bell.end(has_rung || turn == Turn::Unfinished, cx);
+            Poll::Pending
+        })
+        .await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Looks after all who have something to be done for them, for a while.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         self.look_after_woken(cx);
         self.look_after_sockets(cx);
-        self.receive(cx);
+        let arrived = self.receive(cx);
         for _ in 0..CLIENTS_PER_TURN.min(self.ready.len()) {
             let Some(slot) = self.ready.pop_front() else { break };
             if let Some(resident) = self.clients.get_mut(slot.index as usize)
@@ -104,7 +133,7 @@ impl Round {
                 self.advance(slot.index);
             }
         }
-        let mut writes_left = WRITES_PER_TURN;
+        let mut writes_left = if arrived > 0 { WRITES_PER_TURN_IN_A_CROWD } else { WRITES_PER_TURN };
         while writes_left > 0
             && let Some(slot) = self.passing.pop_front()
         {
@@ -115,12 +144,13 @@ impl Round {
                 tracing::error!(%error, "the end of a client's connection failed");
             }
         }
-        if !self.passing.is_empty() || !self.ready.is_empty() {
-            cx.waker().wake_by_ref();
+        if arrived == ARRIVALS_PER_TURN || !self.passing.is_empty() || !self.ready.is_empty() {
+            Turn::Unfinished
         } else if self.is_closed && self.clients.is_empty() && self.lingering.is_empty() {
-            return Poll::Ready(());
+            Turn::Over
+        } else {
+            Turn::Done
         }
-        Poll::Pending
     }
 
     fn look_after_woken(&mut self, cx: &Context<'_>) {
@@ -177,21 +207,22 @@ impl Round {
         self.happened = happened;
     }
 
-    fn receive(&mut self, cx: &mut Context<'_>) {
+    /// Takes in who has come; answers how many.
+    fn receive(&mut self, cx: &mut Context<'_>) -> usize {
         if self.is_closed {
-            return;
+            return 0;
         }
-        for _ in 0..ARRIVALS_PER_TURN {
+        for arrived in 0..ARRIVALS_PER_TURN {
             match self.arrivals.poll_recv(cx) {
                 Poll::Ready(Some(client)) => self.take_in(client),
                 Poll::Ready(None) => {
                     self.is_closed = true;
-                    return;
+                    return arrived;
                 }
-                Poll::Pending => return,
+                Poll::Pending => return arrived,
             }
         }
-        cx.waker().wake_by_ref();
+        ARRIVALS_PER_TURN
     }
 
     fn take_in(&mut self, client: Client) {

@@ -3,6 +3,7 @@
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # glibc, linked statically: the upstream's name is looked up by DNS and /etc/hosts, which needs no module at run time.
@@ -10,7 +11,9 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # What was fetched and compiled stays with the builder, so that a change of the source compiles the source alone.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --release --target "$(uname -m)-unknown-linux-gnu" \
+    # The allocator must be built for the largest pages that a kernel may have: 64 KiB on arm64, whatever the builder's.
+    if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
+    && cargo build --locked --release --target "$(uname -m)-unknown-linux-gnu" \
     && mkdir -p /out/etc/ssl/certs /out/licenses \
     && cp target/*/release/ssecar /out/ssecar \
     && cp LICENSE-* /out/licenses/ \

@@ -77,7 +77,7 @@ struct RunArguments {
     #[arg(long)]
     rounds: Option<usize>,
     /// Minutes after which no further case is begun
-    #[arg(long, default_value_t = 18)]
+    #[arg(long, default_value_t = 25)]
     minutes: u64,
     /// Write docs/benchmarks.md, as a full run of everything does
     #[arg(long)]

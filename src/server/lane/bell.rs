@@ -7,29 +7,41 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
 /// The bell of one loop: it is what all that the loop waits for wakes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bell {
+    /// One of [`ASLEEP`], [`AWAKE`] and [`RUNG`].
+    state: AtomicU8,
+    /// Set when the loop falls asleep.
     of_loop: Mutex<Option<Waker>>,
-    /// It rang since the loop began its turn.
-    has_rung: AtomicBool,
-    /// The loop is at its turn, or will have another one without being woken.
-    is_coming: AtomicBool,
+}
+
+/// The loop waits to be woken.
+const ASLEEP: u8 = 0;
+/// The loop is at its turn, or will have another one without being woken.
+const AWAKE: u8 = 1;
+/// As [`AWAKE`], and something rang since the loop's last turn began.
+const RUNG: u8 = 2;
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self { state: AtomicU8::new(AWAKE), of_loop: Mutex::new(None) }
+    }
 }
 
 impl Bell {
-    /// The loop begins a turn, and looks at everything that could have rung; answers whether anything did since its last.
+    /// The loop begins a turn, and looks at everything that could have rung; answers whether anything did since it
+    /// began its last.
     pub(super) fn begin(&self) -> bool {
-        self.is_coming.store(true, Ordering::SeqCst);
-        self.has_rung.swap(false, Ordering::SeqCst)
+        self.state.swap(AWAKE, Ordering::AcqRel) == RUNG
     }
 
-    /// The loop ends its turn. It comes again, or waits for the bell.
+    /// The loop ends its turn. It comes again, or sleeps until the bell rings, unless that has happened in the turn.
     pub(super) fn end(&self, comes_again: bool, cx: &mut Context<'_>) {
         if !comes_again {
             {
@@ -39,12 +51,9 @@ impl Bell {
                     None => *of_loop = Some(cx.waker().clone()),
                 }
             }
-            self.is_coming.store(false, Ordering::SeqCst);
-            // In this order: who rings looks whether the loop is coming after it has left its mark.
-            if !self.has_rung.load(Ordering::SeqCst) {
+            if self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return;
             }
-            self.is_coming.store(true, Ordering::SeqCst);
         }
         come_again(cx);
     }
@@ -63,8 +72,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::SeqCst);
-        if self.is_coming.load(Ordering::SeqCst) {
+        if self.state.swap(RUNG, Ordering::AcqRel) != ASLEEP {
             return;
         }
         if let Some(of_loop) = &*self.of_loop.lock() {
@@ -75,25 +83,15 @@ impl Wake for Bell {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
+    use super::super::testing::Counter;
     use super::*;
-
-    #[derive(Default)]
-    struct Counter(AtomicUsize);
-
-    impl Wake for Counter {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 
     #[test]
     fn a_loop_is_woken_only_where_it_does_not_come_by_itself() {
         let counter = Arc::new(Counter::default());
         let of_loop = Waker::from(Arc::clone(&counter));
         let mut cx = Context::from_waker(&of_loop);
-        let woken = || counter.0.swap(0, Ordering::SeqCst);
+        let woken = || counter.take();
         let bell = Arc::new(Bell::default());
         let ringer = Waker::from(Arc::clone(&bell));
 

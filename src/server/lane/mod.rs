@@ -17,6 +17,8 @@ mod inbox;
 mod offer;
 mod poller;
 mod round;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
+# For the allocator. Any version does, and a pinned one is gone with the next point release.
+# hadolint ignore=DL3008
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

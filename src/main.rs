@@ -6,6 +6,7 @@ use ssecar::config::{Command, ConfigError};
 
 /// Half of what glibc's takes for a client under hyper, faster where a crowd comes, and it gives back what a crowd has left
 /// (docs/dependencies.md).
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -32,14 +32,11 @@ pub(super) enum Name {
     Group(Slot),
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Inbox(Mutex<Woken>);
-
-#[derive(Debug, Default)]
-struct Woken {
+#[derive(Debug)]
+pub(super) struct Inbox {
     /// Each at most once, so no more than there are wakers.
-    names: Vec<Arc<NamedWaker>>,
-    of_loop: Option<Waker>,
+    woken: Mutex<Vec<Arc<NamedWaker>>>,
+    bell: Waker,
 }
 
 #[derive(Debug)]
@@ -50,22 +47,20 @@ struct NamedWaker {
 }
 
 impl Inbox {
+    /// Nobody is in it. Whoever comes rings the loop's bell.
+    pub(super) fn new(bell: Waker) -> Arc<Self> {
+        Arc::new(Self { woken: Mutex::default(), bell })
+    }
+
     /// A waker that notes this name and wakes the loop.
     pub(super) fn waker(self: &Arc<Self>, name: Name) -> Waker {
         Waker::from(Arc::new(NamedWaker { name, is_noted: AtomicBool::new(false), inbox: Arc::clone(self) }))
     }
 
-    /// Puts who was woken in place of what is in `names`, and lets the next one wake `of_loop`.
-    pub(super) fn take(&self, of_loop: &Waker, names: &mut Vec<Name>) {
+    /// Puts who was woken in place of what is in `names`.
+    pub(super) fn take(&self, names: &mut Vec<Name>) {
         names.clear();
-        let noted = {
-            let mut woken = self.0.lock();
-            match &mut woken.of_loop {
-                Some(known) => known.clone_from(of_loop),
-                none => *none = Some(of_loop.clone()),
-            }
-            mem::take(&mut woken.names)
-        };
+        let noted = mem::take(&mut *self.woken.lock());
         for waker in noted {
             // Before it is looked after, so that whatever comes from now on is noted again.
             waker.is_noted.store(false, Ordering::Release);
@@ -80,40 +75,43 @@ impl Wake for NamedWaker {
             return;
         }
         let inbox = Arc::clone(&self.inbox);
-        let of_loop = {
-            let mut woken = inbox.0.lock();
-            woken.names.push(self);
-            woken.of_loop.take()
-        };
-        if let Some(of_loop) = of_loop {
-            of_loop.wake();
-        }
+        inbox.woken.lock().push(self);
+        inbox.bell.wake_by_ref();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Context;
+
+    use super::super::bell::Bell;
     use super::super::testing::Counter;
     use super::*;
 
     #[test]
     fn the_loop_is_woken_once_and_told_each_name_once() {
-        let inbox = Arc::new(Inbox::default());
         let counter = Arc::new(Counter::default());
         let of_loop = Waker::from(Arc::clone(&counter));
+        let mut cx = Context::from_waker(&of_loop);
+        let bell = Arc::new(Bell::default());
+        let inbox = Inbox::new(Waker::from(Arc::clone(&bell)));
         let slot = |index| Slot { index, generation: 7 };
         let wakers = [inbox.waker(Name::Client(slot(1))), inbox.waker(Name::Group(slot(1)))];
         let mut names = Vec::new();
-        inbox.take(&of_loop, &mut names);
+        bell.begin();
+        inbox.take(&mut names);
         assert_eq!(names, []);
+        bell.end(false, &mut cx);
         for waker in [&wakers[0], &wakers[1], &wakers[0]] {
             waker.wake_by_ref();
         }
         assert_eq!(counter.take(), 1);
-        inbox.take(&of_loop, &mut names);
+        bell.begin();
+        inbox.take(&mut names);
         assert_eq!(names, [Name::Client(slot(1)), Name::Group(slot(1))]);
+        bell.end(false, &mut cx);
         wakers[1].wake_by_ref();
-        inbox.take(&of_loop, &mut names);
+        inbox.take(&mut names);
         assert_eq!((&names[..], counter.take()), (&[Name::Group(slot(1))][..], 1));
     }
 

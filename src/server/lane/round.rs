@@ -41,6 +41,7 @@ pub(super) struct Round {
     arrivals: mpsc::Receiver<Client>,
     /// Nobody new comes.
     is_closed: bool,
+    bell: Arc<Bell>,
     inbox: Arc<Inbox>,
     poller: Poller,
     clients: Slab<Resident>,
@@ -84,10 +85,13 @@ struct Resident {
 
 impl Round {
     pub(super) fn new(arrivals: mpsc::Receiver<Client>, shutdown: Shutdown) -> io::Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let inbox = Inbox::new(Waker::from(Arc::clone(&bell)));
         Ok(Self {
             arrivals,
             is_closed: false,
-            inbox: Arc::default(),
+            bell,
+            inbox,
             poller: Poller::new()?,
             clients: Slab::new(),
             groups: Slab::new(),
@@ -104,7 +108,7 @@ impl Round {
 
     /// Serves until nobody comes any more and all have left.
     pub(super) async fn run(mut self) {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::clone(&self.bell);
         let ringer = Waker::from(Arc::clone(&bell));
         std::future::poll_fn(|cx| {
             let has_rung = bell.begin();
@@ -121,7 +125,7 @@ impl Round {
 
     /// Looks after all who have something to be done for them, for a while.
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        self.look_after_woken(cx);
+        self.look_after_woken();
         self.look_after_sockets(cx);
         let arrived = self.receive(cx);
         for _ in 0..CLIENTS_PER_TURN.min(self.ready.len()) {
@@ -153,9 +157,9 @@ impl Round {
         }
     }
 
-    fn look_after_woken(&mut self, cx: &Context<'_>) {
+    fn look_after_woken(&mut self) {
         let mut woken = mem::take(&mut self.woken);
-        self.inbox.take(cx.waker(), &mut woken);
+        self.inbox.take(&mut woken);
         // Packs first: a client apart that then reads as far can join at once.
         for name in &woken {
             if let Name::Group(slot) = name
